@@ -18,11 +18,11 @@ FAULTY = "samples have no time"
 
 
 class Times(NamedTuple):
-    """column: of the table. said: the distinct times, earliest first, as the table writes them. places: (N,) index in
-    `said` of each sample, by split."""
+    """column: of the table. texts: the distinct times, earliest first, as the table writes them. places: (N,) index in
+    `texts` of each sample, by split."""
 
     column: str
-    said: list[str]
+    texts: list[str]
     places: Mapping[str, Tensor]
 
 
@@ -40,12 +40,12 @@ def times_of(rows: Mapping[str, Sequence[Row]], column: str) -> Times:
             where=every[zoned.index(False)].where,
             next_step="write the zone in all times, or in none",
         )
-    said = {value: row.cells[column] for value, row in zip(values, every, strict=True)}
-    order = sorted(said)
+    texts = {value: row.cells[column] for value, row in zip(values, every, strict=True)}
+    order = sorted(texts)
     place_of = {value: place for place, value in enumerate(order)}
     places = torch.tensor([place_of[value] for value in values], dtype=torch.int64)
     pieces = places.split([len(some) for some in rows.values()])
-    return Times(column, [said[value] for value in order], dict(zip(rows, pieces, strict=True)))
+    return Times(column, [texts[value] for value in order], dict(zip(rows, pieces, strict=True)))
 
 
 def _number(row: Row, column: str) -> float:
@@ -98,13 +98,14 @@ def time_notes(times: Times, splits: Mapping[str, Tensor]) -> list[str]:
     places of their samples, by name of the split, in the order of training, validation and test."""
     names = [name for name, places in splits.items() if len(places)]
     spans = ", ".join(
-        f"{name} from {times.said[int(splits[name].min())]} to {times.said[int(splits[name].max())]}" for name in names
+        f"{name} from {times.texts[int(splits[name].min())]} to {times.texts[int(splits[name].max())]}"
+        for name in names
     )
-    said = [f"by '{times.column}': {spans}"]
+    notes = [f"by '{times.column}': {spans}"]
     for at, later in enumerate(names):
         for name in names[:at]:
             late = int((splits[name] >= splits[later].min()).sum())
             if late:
                 number = counted(late, f"sample of {name} is", f"samples of {name} are")
-                said.append(f"{number} not earlier than the first of {later}")
-    return said
+                notes.append(f"{number} not earlier than the first of {later}")
+    return notes

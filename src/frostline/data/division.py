@@ -189,7 +189,7 @@ class Division:
     def _require_divisible(self, sides: list[str], folds: int | None, groups: Tensor | None) -> None:
         """Raise DataError if there are too few samples of a class, or too few groups, to divide."""
         words = {"train": "training", "val": "validation", "test": "test"}
-        said = ", ".join(words[side] for side in sides)
+        parts = ", ".join(words[side] for side in sides)
         needed = len(sides) if folds is None else max(folds, len(sides))
         if len(self.train.labels) < needed:
             raise DataError(
@@ -199,15 +199,15 @@ class Division:
             )
         if self.times is not None:
             number = len(self.times.places["train"].unique())
-            require_times(number, needed, said, self.reader.where, self.times.column)
+            require_times(number, needed, parts, self.reader.where, self.times.column)
         elif self.target.divides_names:
-            if (error := too_few(self.train.labels, needed, said, self.reader.where, self.reader.divides)) is not None:
+            if (error := too_few(self.train.labels, needed, parts, self.reader.where, self.reader.divides)) is not None:
                 raise error
         elif groups is None:
-            reason = f"one each for {said}" if folds is None else f"one for each of {folds} folds"
+            reason = f"one each for {parts}" if folds is None else f"one for each of {folds} folds"
             self._require_of_each(needed, self.train.labels, reason)
         else:
-            require_groups(len(groups.unique()), needed, said, self.reader.where, self.reader.ungroups)
+            require_groups(len(groups.unique()), needed, parts, self.reader.where, self.reader.ungroups)
 
     def _require_limit(self, labels: Tensor, limit: int) -> None:
         """Raise DataError if the limit leaves a class without a training sample."""

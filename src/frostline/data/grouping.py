@@ -93,13 +93,13 @@ def require_groups(number: int, needed: int, sides: str, where: object, ungroups
 def shared_groups(groups: Mapping[str, Sequence[str]]) -> list[str]:
     """Sentences on groups that are in several given splits. groups: by split, of each sample."""
     names = {split: set(some) for split, some in groups.items()}
-    said = []
+    notes = []
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         both = sorted(names.get(one, set()) & names.get(other, set()))
         if both:
             number = counted(len(both), "group is", "groups are")
-            said.append(f"{number} in both {one} and {other}: {few([shortened(name) for name in both])}")
-    return said
+            notes.append(f"{number} in both {one} and {other}: {few([shortened(name) for name in both])}")
+    return notes
 
 
 def share_note(split: str, share: float, wanted: float, why: str = "groups stay whole") -> list[str]:

@@ -100,5 +100,5 @@ def per_identity_of(labels: Tensor, wanted: int, *, is_open: bool, where: object
             else "add samples of the same identities; or task.loss=arcface data.per_identity=null",
         )
     fewer = int(((counts > 0) & (counts < number)).sum())
-    said = counted(fewer, "identity has", "identities have")
-    return number, [f"{said} fewer than {number} training samples, which a batch repeats"] if fewer else []
+    subject = counted(fewer, "identity has", "identities have")
+    return number, [f"{subject} fewer than {number} training samples, which a batch repeats"] if fewer else []

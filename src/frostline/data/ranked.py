@@ -44,18 +44,18 @@ def ranking_notes(users: Users | None, targets: Targets, splits: Mapping[str, Sp
         return []
     if "ranked" not in targets.about:
         return [f"samples are not ranked by '{users.column}': this needs one number, or a class (data.relevant)"]
-    said = []
+    notes = []
     for name, split in splits.items():
         if name != "train":
             users_of = _users_of(split)
             number, without = len(users_of[users_of != NOBODY].unique()), int((users_of == NOBODY).sum())
             concerned = _concerned(split, targets.about["ranked"])
             counts = " and ".join(f"{score} is of {concerned[score]:,} {THOSE[score]}" for score in concerned)
-            said.append(f"{name} has {counted(number, 'user', 'users')} by '{users.column}': {counts}")
+            notes.append(f"{name} has {counted(number, 'user', 'users')} by '{users.column}': {counts}")
             if without:
                 rows = counted(without, f"sample of {name} names", f"samples of {name} name")
-                said.append(f"{rows} no user, and {'is' if without == 1 else 'are'} not ranked")
-    return said
+                notes.append(f"{rows} no user, and {'is' if without == 1 else 'are'} not ranked")
+    return notes
 
 
 def _concerned(split: Split, ranked: Mapping[str, float]) -> dict[str, int]:

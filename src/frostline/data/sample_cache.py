@@ -54,7 +54,7 @@ class SampleCache:
         data."""
         if self.store is not None:
             try:
-                entry = self.store.entry(_key(source), number, shape, torch.uint8, _said(name, shape[-1], number))
+                entry = self.store.entry(_key(source), number, shape, torch.uint8, _about(name, shape[-1], number))
                 self._fill(self.store, entry, decode, torch.stack)
                 return entry.rows, entry
             except OSError as error:
@@ -80,7 +80,7 @@ class SampleCache:
                 return torch.stack(list(decoder(measure, range(number))))
 
         try:
-            entry = self.store.ragged(_key(source), lengths, _said(name, side, number))
+            entry = self.store.ragged(_key(source), lengths, _about(name, side, number))
             self._fill(self.store, entry, decode, torch.cat)
             return entry
         except OSError as error:
@@ -135,8 +135,8 @@ class Decoder:
         if self.shows and before * 100 // self.number < self.done * 100 // self.number:
             full = BAR * self.done // self.number
             bar = "#" * full + "." * (BAR - full)
-            said = f"{self.done:,} of {self.number:,} {self.samples}"
-            print(f"\rdecoding {bar} {said}", end="", file=sys.stderr, flush=True)
+            progress = f"{self.done:,} of {self.number:,} {self.samples}"
+            print(f"\rdecoding {bar} {progress}", end="", file=sys.stderr, flush=True)
 
 
 NOWHERE = SampleCache(None)
@@ -149,5 +149,5 @@ def _key(source: dict[str, Any]) -> str:
     )
 
 
-def _said(name: str, side: int | None, number: int) -> dict[str, Any]:
+def _about(name: str, side: int | None, number: int) -> dict[str, Any]:
     return {"side": side, "data": name, "rows": number}

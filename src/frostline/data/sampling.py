@@ -63,10 +63,10 @@ def require_per_class(
     if short:
         enough = [name for name in counts if name not in short]
         named = f"leave those classes out: {list_of(setting, enough)}" if setting and len(enough) > 1 else ""
-        said = few([f"'{shortened(name)}' has {count}" for name, count in sorted(short.items())])
+        lacking = few([f"'{shortened(name)}' has {count}" for name, count in sorted(short.items())])
         or_divide = f", or give the splits yourself ({divides})" if divides else ""
         raise DataError(
-            f"too few samples of a class: {said}; {reason} needs {needed} of each",
+            f"too few samples of a class: {lacking}; {reason} needs {needed} of each",
             where=where,
             next_step=f"add samples, {named or 'leave those classes out'}{or_divide}",
         )

@@ -101,17 +101,17 @@ class SplitColumns:
 
     def found(self, rows: Mapping[str, Sequence[Row]], *, scored: bool) -> dict[str, Any]:
         """`groups`, `slices`, `times`, `users` of `Found`. rows: by split. Raises DataError that names faulty rows."""
-        said = None
+        users = None
         if self.user_column is not None:
             cells = {split: [row.cells[self.user_column].strip() for row in some] for split, some in rows.items()}
-            said = Users(self.user_column, {split: own for split, own in cells.items() if own}, self.relevant)
+            users = Users(self.user_column, {split: own for split, own in cells.items() if own}, self.relevant)
         if scored:
-            return {"users": said}
+            return {"users": users}
         one = "user" if self.split_by == "user" else "group"
         groups = _names(rows, self.group_column, one, f"fill it, or {self.ungroups}")
         slices = {split: {name: _cells(some, name) for name in self.group_columns} for split, some in rows.items()}
         times: Times | None = None if self.time_column is None else times_of(rows, self.time_column)
-        return {"groups": groups, "slices": slices, "times": times, "users": said}
+        return {"groups": groups, "slices": slices, "times": times, "users": users}
 
 
 def _cells(rows: Sequence[Row], column: str) -> list[str]:

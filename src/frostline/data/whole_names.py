@@ -44,8 +44,8 @@ def split_by_names(
     return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
 
 
-def too_few(names: Tensor, sides: int, said: str, where: object, divides: str) -> DataError | None:
-    """The error if there are too few names to divide. sides: the number of splits; said: their names. divides: how a
+def too_few(names: Tensor, sides: int, listed: str, where: object, divides: str) -> DataError | None:
+    """The error if there are too few names to divide. sides: the number of splits; listed: their names. divides: how a
     user gives them himself."""
     number = len(names.unique())
     if number >= LEAST * sides:
@@ -53,7 +53,7 @@ def too_few(names: Tensor, sides: int, said: str, where: object, divides: str) -
     or_divide = f"; or give the splits yourself ({divides})" if divides else ""
     found = counted(number, "identity is", "identities are")
     return DataError(
-        f"{found} too few for {said}: each needs {LEAST}, and no identity is in two",
+        f"{found} too few for {listed}: each needs {LEAST}, and no identity is in two",
         where=where,
         next_step=f"add samples of other identities{or_divide}",
     )

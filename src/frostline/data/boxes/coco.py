@@ -42,10 +42,10 @@ def read(folder: Path) -> Annotations:
     names: list[str] = []
     splits = {}
     for split, file in found.items():
-        said = _loaded(file)
-        categories = _categories(file, said)
+        content = _loaded(file)
+        categories = _categories(file, content)
         names += [name for name in categories.values() if name not in names]
-        splits[split] = [*_annotated(file, said, categories, folder)]
+        splits[split] = [*_annotated(file, content, categories, folder)]
     pictures = {one.picture for some in splits.values() for one in some}
     folders = {it.parent for it in pictures}
     beside = {it for place in folders for it in sample_files(place, PICTURES).files if it.parent == place}
@@ -99,14 +99,14 @@ def _split_of(file: Path, folder: Path) -> str:
 def _loaded(file: Path) -> dict[str, Any]:
     """The file as lists of objects by key. Raises DataError if it is broken."""
     try:
-        said = json.loads(file.read_text("utf-8-sig"))
+        content = json.loads(file.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"the file is not JSON: {error}", where=file, next_step="repair it") from error
     for key in ("images", "annotations", "categories"):
-        rows = said.get(key) if isinstance(said, dict) else None
+        rows = content.get(key) if isinstance(content, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise DataError(f"the file has no list '{key}'", where=file, next_step=f"export it as COCO: {LAYOUT}")
-    found: dict[str, Any] = said
+    found: dict[str, Any] = content
     return found
 
 
@@ -116,10 +116,10 @@ def _id(row: Mapping[str, Any], key: str) -> int | str | None:
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 
-def _categories(file: Path, said: Mapping[str, Any]) -> dict[int | str, str]:
+def _categories(file: Path, content: Mapping[str, Any]) -> dict[int | str, str]:
     """Names by id, in the order of the ids, without unused supercategories: Roboflow adds one above all others."""
     named: dict[int | str, str] = {}
-    for row in said["categories"]:
+    for row in content["categories"]:
         own, name = _id(row, "id"), row.get("name")
         if own is None or not isinstance(name, int | str) or not str(name):
             raise DataError("a category has no id or no name", where=file, next_step="correct or remove it")
@@ -127,21 +127,21 @@ def _categories(file: Path, said: Mapping[str, Any]) -> dict[int | str, str]:
             what = f"name '{name}'" if str(name) in named.values() else f"id {own}"
             raise DataError(f"two categories have the same {what}", where=file, next_step="rename or remove one")
         named[own] = str(name)
-    used = {_id(row, "category_id") for row in said["annotations"]}
-    parents = {str(row.get("supercategory")) for row in said["categories"]}
+    used = {_id(row, "category_id") for row in content["annotations"]}
+    parents = {str(row.get("supercategory")) for row in content["categories"]}
     ids = [it for it in named if it in used or named[it] not in parents]
     return {it: named[it] for it in sorted(ids, key=lambda it: (isinstance(it, str), it))}
 
 
 def _annotated(
-    file: Path, said: Mapping[str, Any], categories: Mapping[int | str, str], folder: Path
+    file: Path, content: Mapping[str, Any], categories: Mapping[int | str, str], folder: Path
 ) -> Iterator[Annotated]:
     """Raises DataError that names pictures that are missing, and annotations whose picture or category is."""
     places = _places(file, folder)
-    names = [str(row.get("file_name")) for row in said["images"]]
+    names = [str(row.get("file_name")) for row in content["images"]]
     there = next((found.parent for name in names if (found := _picture(name, places)) is not None), places[0])
-    boxes: dict[int | str, list[Box]] = {own: [] for row in said["images"] if (own := _id(row, "id")) is not None}
-    if len(boxes) < len(said["images"]):
+    boxes: dict[int | str, list[Box]] = {own: [] for row in content["images"] if (own := _id(row, "id")) is not None}
+    if len(boxes) < len(content["images"]):
         raise DataError("two pictures have the same id, or one has none", where=file, next_step="correct the ids")
 
     def add(row: Mapping[str, Any]) -> None:
@@ -162,8 +162,8 @@ def _annotated(
             )
         return Annotated(found, boxes[row["id"]], file, _size(file, row))
 
-    of_each(add, said["annotations"], "annotations are wrong")
-    yield from of_each(picture, said["images"], "pictures cannot be used")
+    of_each(add, content["annotations"], "annotations are wrong")
+    yield from of_each(picture, content["images"], "pictures cannot be used")
 
 
 def _size(file: Path, row: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -213,10 +213,10 @@ def _places(file: Path, folder: Path) -> list[Path]:
     return [*(it for it in below if it.is_dir()), file.parent, folder / "images", folder]
 
 
-def _picture(said: str, places: Sequence[Path]) -> Path | None:
+def _picture(named: str, places: Sequence[Path]) -> Path | None:
     """The file of that name in one of the places, never outside them: of absolute paths and those that lead upwards,
     the name alone is used."""
-    name = Path(said.replace("\\", "/"))
+    name = Path(named.replace("\\", "/"))
     names = [Path(name.name)] if name.is_absolute() or ".." in name.parts else [name, Path(name.name)]
     for own in names:
         for place in places:

@@ -50,27 +50,29 @@ class BoxedPictures(Reader):
         self.wanted = None if classes is None else [str(name) for name in classes]
 
     def read(self, target: TargetType, known: Targets | None) -> Found:
-        said = self._annotations()
-        if not said.splits or (known is None and "train" not in said.splits):
+        annotations = self._annotations()
+        if not annotations.splits or (known is None and "train" not in annotations.splits):
             raise DataError(
                 f"no {'' if known else 'training '}picture has an annotation",
                 where=self.where,
                 next_step="add them, or correct data.dir",
             )
-        self._require_there(said, known)
-        names, notes = (known.names, []) if known is not None else self._classes(said)
-        self._require_known(said, known)
+        self._require_there(annotations, known)
+        names, notes = (known.names, []) if known is not None else self._classes(annotations)
+        self._require_known(annotations, known)
         classes = {name: place for place, name in enumerate(names)}
-        others = sum(box.name not in classes for some in said.splits.values() for one in some for box in one.boxes)
+        others = sum(
+            box.name not in classes for some in annotations.splits.values() for one in some for box in one.boxes
+        )
         passed = Counter({OTHERS: others} if others else {})
         found = {}
-        for split, some in said.splits.items():
+        for split, some in annotations.splits.items():
             found[split], of_split = self._samples(some, classes)
             passed += of_split
         train = found.get("train") or [*found.values()][-1]
         pattern = self.group_pattern if known is None else None  # samples to score are not divided
         groups = groups_by_pattern({split: it.files for split, it in found.items()}, self.dir, pattern)
-        notes = [*said.notes, *passed_note(said.passed), *passed_notes(passed), *_without(found), *notes]
+        notes = [*annotations.notes, *passed_note(annotations.passed), *passed_notes(passed), *_without(found), *notes]
         return Found(names, train, found.get("val"), found.get("test"), notes, groups=groups)
 
     def _annotations(self) -> Annotations:
@@ -94,43 +96,43 @@ class BoxedPictures(Reader):
             )
         return FORMATS[found[0]].read(self.dir)
 
-    def _classes(self, said: Annotations) -> tuple[list[str], list[str]]:
+    def _classes(self, annotations: Annotations) -> tuple[list[str], list[str]]:
         """Names in the order of the outputs, and sentences on classes that are left out: those without a training box.
         Raises DataError for chosen classes that have no training box."""
-        shown = {box.name for one in said.splits["train"] for box in one.boxes if not box.crowd}
-        empty = [name for name in said.names if name not in shown and name in (self.wanted or said.names)]
+        shown = {box.name for one in annotations.splits["train"] for box in one.boxes if not box.crowd}
+        empty = [name for name in annotations.names if name not in shown and name in (self.wanted or annotations.names)]
         if not shown or (empty and self.wanted is not None):
             raise DataError(
                 f"no training picture has a box of the class '{empty[0]}'"
                 if shown
                 else "no training picture has a box",
                 where=self.where,
-                next_step=list_of("data.classes", [it for it in said.names if it in shown][:10])
+                next_step=list_of("data.classes", [it for it in annotations.names if it in shown][:10])
                 if shown
                 else "add boxes",
             )
-        names = [name for name in said.names if name in shown and (self.wanted is None or name in self.wanted)]
+        names = [name for name in annotations.names if name in shown and (self.wanted is None or name in self.wanted)]
         return names, [f"classes without a training box are left out: {few(empty, SHOWN)}"] if empty else []
 
-    def _require_there(self, said: Annotations, known: Targets | None) -> None:
+    def _require_there(self, annotations: Annotations, known: Targets | None) -> None:
         """Raise DataError if no annotation has a class of `data.classes`."""
-        strange = [name for name in self.wanted or [] if name not in said.names]
+        strange = [name for name in self.wanted or [] if name not in annotations.names]
         if strange:
-            able = [name for name in said.names if known is None or name in known.names]
+            able = [name for name in annotations.names if known is None or name in known.names]
             raise DataError(
-                f"no annotation has the class '{strange[0]}': {close_names(strange[0], said.names)}",
+                f"no annotation has the class '{strange[0]}': {close_names(strange[0], annotations.names)}",
                 where="data.classes",
                 next_step=list_of("data.classes", able[:10]) if able else "data.classes=null",
             )
 
-    def _require_known(self, said: Annotations, known: Targets | None) -> None:
+    def _require_known(self, annotations: Annotations, known: Targets | None) -> None:
         """Raise DataError if the annotations have classes that the run does not know, unless it knows all that are in
         `data.classes`."""
         if known is None:
             return
-        new = [name for name in self.wanted or said.names if name not in known.names]
+        new = [name for name in self.wanted or annotations.names if name not in known.names]
         if new:
-            own = [name for name in said.names if name in known.names]
+            own = [name for name in annotations.names if name in known.names]
             raise DataError(
                 f"these annotations have classes that the run does not know: {few(new, 10)}",
                 where=self.where,
@@ -153,5 +155,5 @@ class BoxedPictures(Reader):
 def _without(found: Mapping[str, BoxedSamples]) -> list[str]:
     """A sentence on pictures without boxes."""
     number = sum(len(rows) == 0 for samples in found.values() for rows in samples.boxes)
-    said = counted(number, "picture has no box, and counts as one", "pictures have no box, and count as pictures")
-    return [f"{said} without objects"] if number else []
+    subject = counted(number, "picture has no box, and counts as one", "pictures have no box, and count as pictures")
+    return [f"{subject} without objects"] if number else []

@@ -82,9 +82,9 @@ class PicturesWithBoxes(FilePictures):
         sizes = self.sizes.repeat_interleave(torch.tensor([len(own) for own in self.boxes], dtype=torch.int64), 0)
         sides = (rows[:, 2:4] - rows[:, :2]) * rows.new_tensor([width, height]) / sizes
         small = int(((sides.amin(1) < LEAST_SIDE) & (rows[:, CROWD] == 0)).sum())
-        said = counted(small, "box is", "boxes are")
+        subject = counted(small, "box is", "boxes are")
         step = "a larger data.image_size shows more"
-        return [f"{said} smaller than a pixel at {height} × {width} and not learned; {step}"] if small else []
+        return [f"{subject} smaller than a pixel at {height} × {width} and not learned; {step}"] if small else []
 
     def scored_targets(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, 7) in the pictures' own pixels, with crowds and areas, and heights and widths (B, 2)."""

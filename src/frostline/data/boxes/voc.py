@@ -98,18 +98,18 @@ def _annotated(file: Path, *, beside: _Pictures) -> Annotated:
     return Annotated(picture, boxes, file, _size(file, root))
 
 
-def _picture(file: Path, said: str, beside: _Pictures) -> Path:
+def _picture(file: Path, written: str, beside: _Pictures) -> Path:
     """The picture of that stem, which `filename` chooses among several; else the one that `filename` names."""
     own = beside.by_stem.get(file.stem, [])
-    named = beside.by_name.get(said)
+    named = beside.by_name.get(written)
     if len(own) > 1 and named not in own:
         raise DataError(
-            f"{len(own)} pictures have the name of this annotation, and its filename '{said}' is none of them",
+            f"{len(own)} pictures have the name of this annotation, and its filename '{written}' is none of them",
             where=file,
             next_step="correct filename, or remove the other pictures",
         )
     picture = named if len(own) != 1 else own[0]
-    others = beside.by_stem.get(Path(said).stem, [])
+    others = beside.by_stem.get(Path(written).stem, [])
     picture = picture or (others[0] if len(others) == 1 else None)
     if picture is None:
         raise DataError(

@@ -28,7 +28,7 @@ LARGEST = 100_000  # class number
 LINE = "class x y width height, such as 0 0.5 0.5 0.2 0.1"
 
 
-class _Said(NamedTuple):
+class _Header(NamedTuple):
     """names: of the classes by number, None if no file states them. key_points: numbers that follow each box."""
 
     names: list[str] | None
@@ -41,7 +41,7 @@ def is_here(folder: Path) -> bool:
 
 def read(folder: Path) -> Annotations:
     """Raises DataError that names the file and the line."""
-    said = _said(folder)
+    header = _header_of(folder)
     passed, empty = Counter[str](), 0
     splits: dict[str, list[Annotated]] = {}
     places = _places(folder)
@@ -54,12 +54,12 @@ def read(folder: Path) -> Annotations:
         pairs = [(file, by_name.pop(file.relative_to(images).with_suffix(""), None)) for file in files]
         empty += sum(found is None for _, found in pairs)
         passed[ALONE] += len([name for name in by_name if name != Path("classes")])
-        splits[split] = of_each(partial(_annotated, said=said), pairs, "label files are wrong")
+        splits[split] = of_each(partial(_annotated, header=header), pairs, "label files are wrong")
     whole = first_folder(folder, ("images",))
     if whole is not None and whole not in [images for images, _ in places.values()]:
         used = {one.picture for some in splits.values() for one in some}
         passed[LOOSE] += len({*sample_files(whole, PICTURES).files} - used)
-    names = said.names
+    names = header.names
     if names is None:
         used_names = {box.name for some in splits.values() for one in some for box in one.boxes}
         names = sorted(used_names, key=int)
@@ -86,32 +86,32 @@ def _places(folder: Path) -> dict[str, tuple[Path, Path]]:
     return found
 
 
-def _said(folder: Path) -> _Said:
+def _header_of(folder: Path) -> _Header:
     file = next((folder / name for name in YAMLS if (folder / name).is_file()), None)
     if file is not None:
-        return _said_in(file)
+        return _header_in(file)
     for place in (folder, folder / "labels"):
         for name in LINES:
             if (names := name_lines(place / name)) is not None:
-                return _Said(_different(names, place / name), 0)
-    return _Said(None, 0)
+                return _Header(_different(names, place / name), 0)
+    return _Header(None, 0)
 
 
-def _said_in(file: Path) -> _Said:
+def _header_in(file: Path) -> _Header:
     try:
-        said: Any = yaml.safe_load(file.read_text("utf-8-sig"))
+        header: Any = yaml.safe_load(file.read_text("utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise DataError(f"the file is not YAML: {error}", where=file, next_step="repair it") from error
-    names = said.get("names") if isinstance(said, dict) else None
+    names = header.get("names") if isinstance(header, dict) else None
     if isinstance(names, dict) and all(number in names for number in range(len(names))):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names or not all(isinstance(name, str | int | float) for name in names):
         raise DataError(
             "the file has no names of classes", where=file, next_step="names: [first, second], from the class 0 up"
         )
-    shape = said.get("kpt_shape")
+    shape = header.get("kpt_shape")
     is_shape = isinstance(shape, list) and len(shape) == 2 and all(isinstance(it, int) and it > 0 for it in shape)
-    return _Said(_different([str(name) for name in names], file), shape[0] * shape[1] if is_shape else 0)
+    return _Header(_different([str(name) for name in names], file), shape[0] * shape[1] if is_shape else 0)
 
 
 def _different(names: list[str], file: Path) -> list[str]:
@@ -121,7 +121,7 @@ def _different(names: list[str], file: Path) -> list[str]:
     return names
 
 
-def _annotated(pair: tuple[Path, Path | None], *, said: _Said) -> Annotated:
+def _annotated(pair: tuple[Path, Path | None], *, header: _Header) -> Annotated:
     picture, labels = pair
     if labels is None:
         return Annotated(picture, [], picture, relative=True)
@@ -129,23 +129,23 @@ def _annotated(pair: tuple[Path, Path | None], *, said: _Said) -> Annotated:
         lines = labels.read_text("utf-8-sig").splitlines()
     except (UnicodeDecodeError, OSError) as error:
         raise DataError(f"the file is not text: {error}", where=labels, next_step="save it as UTF-8") from error
-    boxes = [_box(labels, place, line.split(), said) for place, line in enumerate(lines, 1) if line.split()]
+    boxes = [_box(labels, place, line.split(), header) for place, line in enumerate(lines, 1) if line.split()]
     return Annotated(picture, boxes, labels, relative=True)
 
 
-def _box(file: Path, place: int, words: list[str], said: _Said) -> Box:
+def _box(file: Path, place: int, words: list[str], header: _Header) -> Box:
     try:
         number, *values = (float(word) for word in words)
     except ValueError:
         raise _wrong(file, place, "it holds something other than numbers") from None
-    is_centre = len(words) == CENTRE or (said.key_points > 0 and len(words) == CENTRE + said.key_points)
-    if not is_centre and (len(words) < OUTLINE or len(values) % 2 or said.key_points):
+    is_centre = len(words) == CENTRE or (header.key_points > 0 and len(words) == CENTRE + header.key_points)
+    if not is_centre and (len(words) < OUTLINE or len(values) % 2 or header.key_points):
         raise _wrong(file, place, f"it holds {len(words)} numbers, not class x y width height")
     if not 0 <= number <= LARGEST or number != int(number):
         raise _wrong(file, place, f"there is no class {words[0][:40]}")
-    if said.names is not None and number >= len(said.names):
+    if header.names is not None and number >= len(header.names):
         step = f"name all classes, from 0 to {int(number)}, in data.yaml or classes.txt, or correct the line"
-        raise _wrong(file, place, f"there is no class {int(number)} among {len(said.names)} names", step)
+        raise _wrong(file, place, f"there is no class {int(number)} among {len(header.names)} names", step)
     numbers = values[: CENTRE - 1] if is_centre else values
     if not all(-1 <= value <= 2 for value in numbers):
         what = f"its numbers are not shares of the picture's sides: {' '.join(words[1:5])[:80]}"
@@ -156,7 +156,7 @@ def _box(file: Path, place: int, words: list[str], said: _Said) -> Box:
     else:
         across, down = numbers[0::2], numbers[1::2]
         edges = min(across), min(down), max(across), max(down)
-    name = str(int(number)) if said.names is None else said.names[int(number)]
+    name = str(int(number)) if header.names is None else header.names[int(number)]
     return Box(*edges, name, f"line {place}", outline=not is_centre)
 
 

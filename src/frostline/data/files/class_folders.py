@@ -138,7 +138,7 @@ class ClassFolders(Reader):
             loose = self._loose(train)
             hint = f": {self._in_no_folder(loose)}" if loose else self._text_hint(train)
             raise DataError(
-                f"a {target.task} needs two {target.plural}, but there is {_said(classes)}{hint}",
+                f"a {target.task} needs two {target.plural}, but there is {_listed(classes)}{hint}",
                 where=train,
                 next_step=f"put the {self.files.many} into a folder for each class"
                 f"{self._table_step(train) if loose else ''}",
@@ -176,8 +176,8 @@ class ClassFolders(Reader):
     def _table_step(self, folder: Path) -> str:
         """Next step for files beside a table, which probably lists their classes."""
         table = next((file for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLES), None)
-        said = "" if table is None else setting_of("data.file", table)
-        return f"; or {said} data={self.listed_by} data.target_columns=[<column of the class>]" if said else ""
+        setting = "" if table is None else setting_of("data.file", table)
+        return f"; or {setting} data={self.listed_by} data.target_columns=[<column of the class>]" if setting else ""
 
     def _text_hint(self, folder: Path) -> str:
         text = sorted(f.name for f in folder.iterdir() if f.suffix.lower() in {".csv", ".tsv", ".txt", ".jsonl"})
@@ -203,5 +203,5 @@ def first_folder(folder: Path, names: Iterable[str]) -> Path | None:
     return next((f for f in sorted(folder.iterdir()) if f.name.lower() in names and f.is_dir()), None)
 
 
-def _said(classes: list[str]) -> str:
+def _listed(classes: list[str]) -> str:
     return f"only one: '{classes[0]}'" if classes else "none"

@@ -48,8 +48,8 @@ def passed_note(passed: Counter[str]) -> list[str]:
     if not passed:
         return []
     suffixed = [(number, name.startswith(".") or name == NAMELESS, name) for name, number in passed.most_common()]
-    said = [f"{number:,} {'of ' if is_suffix else ''}{name}" for number, is_suffix, name in suffixed]
-    return [f"skipped: {', '.join(said)}"]
+    counts = [f"{number:,} {'of ' if is_suffix else ''}{name}" for number, is_suffix, name in suffixed]
+    return [f"skipped: {', '.join(counts)}"]
 
 
 def _walk(folder: Path, above: list[tuple[int, int]], passed: Counter[str]) -> Iterator[Path]:

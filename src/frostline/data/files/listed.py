@@ -111,14 +111,14 @@ class ListedFiles(Reader):
         split_of = {name: split for split, names in SPLITS.items() for name in names}
 
         def split(row: Row) -> str:
-            said = "train" if self.split_column is None else row.cells[self.split_column].lower()
-            if said not in split_of:
+            cell = "train" if self.split_column is None else row.cells[self.split_column].lower()
+            if cell not in split_of:
                 raise DataError(
-                    f"'{said}' is not a split: {close_names(said, split_of)}",
+                    f"'{cell}' is not a split: {close_names(cell, split_of)}",
                     where=row.where,
                     next_step=f"write train, val or test into the column '{self.split_column}'",
                 )
-            return split_of[said]
+            return split_of[cell]
 
         for place, name in enumerate(of_each(split, table.rows, "samples are in no split")):
             splits[name].append(place)

@@ -76,15 +76,15 @@ class FilePaths:
         return next((file for file in files if file.is_file()), None)
 
     def notes(self) -> list[str]:
-        said = [f"{self.from_windows:,} paths with \\ were read with / instead"] if self.from_windows else []
+        notes = [f"{self.from_windows:,} paths with \\ were read with / instead"] if self.from_windows else []
         if self.without_begin:
             begin = Path(*self.begin).as_posix()
-            said.append(
+            notes.append(
                 f"{self.without_begin:,} paths were read without {begin} at their start: they are in {self.folder}"
             )
         if self.outside:
-            said.append(f"{self.outside:,} {self.kind.many} are at absolute paths outside of {self.folder}")
-        return said
+            notes.append(f"{self.outside:,} {self.kind.many} are at absolute paths outside of {self.folder}")
+        return notes
 
     def _inside(self, path: str) -> Path | None:
         """The path relative to the folder; None if it leads outside."""

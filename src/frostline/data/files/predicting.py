@@ -99,19 +99,19 @@ class FilePredicting(Predicting):
         return found
 
     def _in_table(self, table: Path, asked: Mapping[str, Any], settings: Mapping[str, Any]) -> Unlabelled:
-        folder, own = _said(asked, "dir"), _said(asked, "suffix")
+        folder, own = _setting(asked, "dir"), _setting(asked, "suffix")
         paths = FilePaths(
             self.kind,
             at_home(folder) if folder is not None else table.parent,
             settings.get("suffix") or "" if own is None else own,
             table.parent,
         )
-        column = _said(asked, "path_column") or settings.get("path_column")
+        column = _setting(asked, "path_column") or settings.get("path_column")
         quotes = settings.get("quotes") if asked["quotes"] is None else asked["quotes"]
         return files_in_table(table, column, paths, quotes)
 
 
-def _said(asked: Mapping[str, Any], key: str) -> str | None:
+def _setting(asked: Mapping[str, Any], key: str) -> str | None:
     """Read a text setting for a table of paths. Raises ConfigError if it is neither text nor a number."""
     value = asked[key]
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):

@@ -92,9 +92,9 @@ def _path_column(names: list[str], file: Path, kind: FileKind) -> str:
         raise DataError(
             "the table is empty", where=file, next_step=f"write column names into the first line: {paths[0]}"
         )
-    said = f"{few(usual)} could each hold the paths" if usual else f"no column is named {', '.join(paths)}"
+    reason = f"{few(usual)} could each hold the paths" if usual else f"no column is named {', '.join(paths)}"
     raise DataError(
-        f"{said}; the columns are {few([shortened(name) for name in names])}",
+        f"{reason}; the columns are {few([shortened(name) for name in names])}",
         where=file,
         next_step=f"{setting_of('data.path_column', next(filter(None, usual or names), paths[0]))}, or another column",
     )

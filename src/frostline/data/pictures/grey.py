@@ -119,9 +119,9 @@ def chosen_range(setting: Setting, deep: Deep) -> Range | None:
 def grey_notes(deep: Deep, chosen: Range | None) -> list[str]:
     notes = []
     if deep.windowed:
-        said = "their own window" if chosen is None else f"the range {chosen[0]:g} to {chosen[1]:g}"
+        window = "their own window" if chosen is None else f"the range {chosen[0]:g} to {chosen[1]:g}"
         number = counted(deep.windowed, "DICOM picture is", "DICOM pictures are")
-        notes.append(f"{number} shown by {said} (data.grey_range)")
+        notes.append(f"{number} shown by {window} (data.grey_range)")
     if deep.frames:
         number = counted(deep.frames, "DICOM file has", "DICOM files have")
         notes.append(f"{number} several frames, of which the middle one is used")

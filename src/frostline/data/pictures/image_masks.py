@@ -105,16 +105,16 @@ class ImageMasks(Reader):
             return "", ""
         names = f"remove {NAMES} and " if self.wanted is None and (self.dir / NAMES).is_file() else ""
         rest = ",".join(str(value) for value in self.ignore if str(value) not in ignored)
-        said = f"; pixels of the value {few(ignored)} do not count (data.ignore)"
-        return said, f"{names}data.classes=null data.ignore=[{rest}]  # each value is a class"
+        clause = f"; pixels of the value {few(ignored)} do not count (data.ignore)"
+        return clause, f"{names}data.classes=null data.ignore=[{rest}]  # each value is a class"
 
     def too_few(self, error: DataError, counts: Mapping[str, int], needed: int) -> DataError:
         """Add the values to ignore to the next step."""
         rare = [value for value, count in zip(self._values, counts.values(), strict=True) if count < needed]
-        said, step = self._without_ignored() if min(counts.values()) == 0 else ("", "")
+        clause, step = self._without_ignored() if min(counts.values()) == 0 else ("", "")
         left_out = ",".join(map(str, [*self.ignore, *rare]))
         return DataError(
-            f"{error.what}{said}",
+            f"{error.what}{clause}",
             where=self.where,
             next_step=step
             or f"add pictures that show them; or data.ignore=[{left_out}]; or divide them yourself: {self.divides}",

@@ -117,8 +117,8 @@ class PicturePredicting(FilePredicting):
                 with named(where):
                     resized(picture, self.spec)
         except DataError as error:
-            said = f"{picture} ({where})" if isinstance(picture, Path) else where
-            return DataError(error.what, where=said, next_step=step)
+            name = f"{picture} ({where})" if isinstance(picture, Path) else where
+            return DataError(error.what, where=name, next_step=step)
         return DataError("it could not be read, but decodes now", where=where, next_step="predict it again")
 
 

@@ -24,14 +24,14 @@ class PictureRepeats(NamedTuple):
 
     def told(self, kind: FileKind = PICTURES) -> list[str]:
         """Sentences for the user; none without repeats."""
-        said = [f"{_number(self.within, f'training {kind.one}')} the same as an earlier one"] if self.within else []
-        said += [f"{_number(n, kind.one)} in both {one} and {two}" for (one, two), n in self.between.items() if n]
+        notes = [f"{_number(self.within, f'training {kind.one}')} the same as an earlier one"] if self.within else []
+        notes += [f"{_number(n, kind.one)} in both {one} and {two}" for (one, two), n in self.between.items() if n]
         if self.contradicting:
             one, other = self.contradicting[0]
             count = len(self.contradicting)
             have = f"{kind.many} have" if count > 1 else f"{kind.one} has"
-            said.append(f"{count:,} {have} different targets, such as {one} and {other}")
-        return said
+            notes.append(f"{count:,} {have} different targets, such as {one} and {other}")
+        return notes
 
 
 class _Picture(NamedTuple):
@@ -60,8 +60,8 @@ def _identity(name: str, split: Split) -> str:
     source = split.source
     assert isinstance(source, Pictures)
     first = source.name_of(int(split.index[0])) if len(split) else ""
-    said = [name, split.digest, first, source.in_memory, source.decoding(), tuple(split.labels.shape)]
-    digest = hashlib.blake2b(repr(said).encode(), digest_size=16)
+    identity = [name, split.digest, first, source.in_memory, source.decoding(), tuple(split.labels.shape)]
+    digest = hashlib.blake2b(repr(identity).encode(), digest_size=16)
     digest.update(split.labels.contiguous().numpy().data)
     return digest.hexdigest()
 

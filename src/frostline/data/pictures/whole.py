@@ -48,8 +48,8 @@ class WholePictureModality(PictureModality):
 
     def notes(self, splits: Mapping[str, Split]) -> list[str]:
         height, width = self.spec.sides
-        said = counted(self._stretched, "picture is", "pictures are")
-        far = f"{said} stretched by more than {FAR} in one direction at {height} × {width} (data.sides)"
+        subject = counted(self._stretched, "picture is", "pictures are")
+        far = f"{subject} stretched by more than {FAR} in one direction at {height} × {width} (data.sides)"
         return [*super().notes(splits), *([far] if self._stretched else [])]
 
     def _sizes(self, given: Given) -> list[tuple[int, int]]:

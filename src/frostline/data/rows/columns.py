@@ -45,9 +45,9 @@ class Kinds(NamedTuple):
         }  # fmt: skip
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> "Kinds":
-        """said: as `_asdict` returns it, with lists."""
-        return cls(*(tuple(said[field]) for field in cls._fields))
+    def of(cls, fields: Mapping[str, Any]) -> "Kinds":
+        """fields: as `_asdict` returns it, with lists."""
+        return cls(*(tuple(fields[field]) for field in cls._fields))
 
 
 SETTINGS = {
@@ -109,13 +109,13 @@ def columns_of(
     run has settled the kinds. Raises DataError that names the lines of faulty cells."""
 
     def cells(row: Row) -> _Cells:
-        said = {name: row.cells.get(name, "") for name in kinds.settings}
+        own = {name: row.cells.get(name, "") for name in kinds.settings}
         return _Cells(
             row,
-            [_file(said[name].strip(), row, paths) for name in kinds.images],
-            [said[name] if said[name].strip() else "" for name in kinds.texts],
-            [_number(said[name].strip(), name, row, known=known) for name in kinds.numbers],
-            [whole(normalised(said[name])) for name in kinds.names],
+            [_file(own[name].strip(), row, paths) for name in kinds.images],
+            [own[name] if own[name].strip() else "" for name in kinds.texts],
+            [_number(own[name].strip(), name, row, known=known) for name in kinds.numbers],
+            [whole(normalised(own[name])) for name in kinds.names],
         )
 
     read = of_each(cells, rows, "rows have faulty cells", problems)

@@ -62,8 +62,8 @@ def kinds_of(
 def guess_note(kinds: Kinds, guessed: Collection[str]) -> list[str]:
     """A sentence on the columns that are guessed, with the settings that name them."""
     own = {field: [name for name in getattr(kinds, field) if name in guessed] for field in Kinds._fields}
-    said = " ".join(list_of(SETTINGS[field], names) for field, names in own.items() if names)
-    return [f"columns guessed: {said}"] if said else []
+    settings = " ".join(list_of(SETTINGS[field], names) for field, names in own.items() if names)
+    return [f"columns guessed: {settings}"] if settings else []
 
 
 def slices_note(names: Sequence[str], kinds: Kinds) -> list[str]:

@@ -202,12 +202,12 @@ class RowModality(Modality):
             "texts": ("text", "texts"),
         }
         own = {field: len(getattr(self.kinds, field)) for field in counts}
-        said = [counted(number, *counts[field]) for field, number in own.items() if number]
+        parts = [counted(number, *counts[field]) for field, number in own.items() if number]
         if IMAGE in self.spec.parts:
-            said.append("pictures of {} × {} pixels".format(*self.spec.parts[IMAGE].sides))  # type: ignore[attr-defined]
+            parts.append("pictures of {} × {} pixels".format(*self.spec.parts[IMAGE].sides))  # type: ignore[attr-defined]
         if TEXT in self.parts:
-            said.append(f"texts of {self._length(longest=False)} tokens in the mean")
-        return ", ".join(said)
+            parts.append(f"texts of {self._length(longest=False)} tokens in the mean")
+        return ", ".join(parts)
 
     def columns(self, split: Split) -> list[Column]:
         assert isinstance(split.source, RowSource)

@@ -36,7 +36,7 @@ def _missing(splits: Mapping[str, Split]) -> list[str]:
 
 def unknown(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
     """A sentence for each split and column with names that training does not have."""
-    said = []
+    notes = []
     for split_name, split in splits.items():
         source = split.source
         assert isinstance(source, RowSource)
@@ -47,21 +47,21 @@ def unknown(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
             if new:
                 own = counted(len(set(new)), "name", "names")
                 rows = f"{WORDS.get(split_name, split_name)}: {counted(len(new), 'row', 'rows')}"
-                said.append(f"{rows} with {own} of '{shortened(name)}' that training does not have")
-    return said
+                notes.append(f"{rows} with {own} of '{shortened(name)}' that training does not have")
+    return notes
 
 
 def _repeated(splits: Mapping[str, Split]) -> list[str]:
     """A sentence for each later split that has rows of training: a network that remembers these scores well on them."""
     if "train" not in splits:
         return []
-    train, said = {*_inputs_of(splits["train"])}, []
+    train, notes = {*_inputs_of(splits["train"])}, []
     for name, split in splits.items():
         repeated = sum(inputs in train for inputs in _inputs_of(split)) if name != "train" else 0
         if repeated:
             rows = counted(repeated, "row has", "rows have")
-            said.append(f"{WORDS[name]}: {rows} the same cells as a training row in all columns that are learned from")
-    return said
+            notes.append(f"{WORDS[name]}: {rows} the same cells as a training row in all columns that are learned from")
+    return notes
 
 
 def _inputs_of(split: Split) -> Iterator[tuple[Any, ...]]:
@@ -78,21 +78,21 @@ def _inputs_of(split: Split) -> Iterator[tuple[Any, ...]]:
 
 
 def _constant(row: Mapping[str, Any]) -> list[str]:
-    same = [name for name, said in row["numbers"].items() if said.get("scale") == 0.0]
+    same = [name for name, learned in row["numbers"].items() if learned.get("scale") == 0.0]
     return [f"'{shortened(name)}' is the same in all training rows: it tells nothing" for name in same]
 
 
 def _far(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
     """A sentence for each column with numbers that standardisation cuts off."""
     notes = []
-    for name, said in row["numbers"].items():
-        if "mean" not in said:
+    for name, learned in row["numbers"].items():
+        if "mean" not in learned:
             continue
         number = 0
         for split in splits.values():
             source = split.source
             assert isinstance(source, RowSource)
-            steps = (source.columns.numbers[name][split.index] - said["mean"]) * said["scale"]
+            steps = (source.columns.numbers[name][split.index] - learned["mean"]) * learned["scale"]
             number += int((steps.abs() > STEPS).sum())
         if number:
             far = counted(number, "row is", "rows are")

@@ -14,15 +14,15 @@ from frostline.data.rows.sources import ROW, RowSource
 def plain_columns(source: RowSource, index: Tensor, row: Mapping[str, Any]) -> list[Column]:
     """A number is (N, 1), or (N, 2) with a flag for rows that lack it; an empty name has a code of its own. row: see
     `statistics.coded`."""
-    said: Any = source.beside(index)[ROW]
-    flags = iter(said["flags"].T)
+    cells: Any = source.beside(index)[ROW]
+    flags = iter(cells["flags"].T)
     numbers = [
         Column(name, torch.stack([values, next(flags)] if own["missing"] else [values], 1))
-        for (name, own), values in zip(row["numbers"].items(), said["numbers"].T, strict=True)
+        for (name, own), values in zip(row["numbers"].items(), cells["numbers"].T, strict=True)
     ]
     names = [
         Column(name, _codes(codes), is_id=name in source.kinds.ids)
-        for name, codes in zip(row["names"], said["names"].T, strict=True)
+        for name, codes in zip(row["names"], cells["names"].T, strict=True)
     ]
     return numbers + names
 

@@ -208,14 +208,14 @@ class TableRows(Reader):
         column = str(self.split_column)
 
         def side(row: Row) -> str:
-            said = row.cells[column].lower()
-            if said not in split_of:
+            cell = row.cells[column].lower()
+            if cell not in split_of:
                 raise DataError(
-                    f"'{said}' is not a split: {close_names(said, split_of)}",
+                    f"'{cell}' is not a split: {close_names(cell, split_of)}",
                     where=row.where,
                     next_step=f"write train, val or test into the column '{column}'",
                 )
-            return split_of[said]
+            return split_of[cell]
 
         return of_each(side, rows, "rows are in no split")
 

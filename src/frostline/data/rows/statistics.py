@@ -58,13 +58,13 @@ def coded(columns: Columns, row: Mapping[str, Any]) -> Coded:
     """Rows as numbers and codes. row: of `statistics_of`. A number that is missing though none was in training counts
     as the mean, and a name as unknown."""
     numbers, flags = [], []
-    for name, said in row["numbers"].items():
+    for name, learned in row["numbers"].items():
         values = columns.numbers[name]
         gone = values.isnan()
-        numbers.append(torch.where(gone, 0.0, _normalised(values, said)).float())
-        if said["missing"]:
+        numbers.append(torch.where(gone, 0.0, _normalised(values, learned)).float())
+        if learned["missing"]:
             flags.append(gone.float())
-    names = [_codes(columns.names[name], said) for name, said in row["names"].items()]
+    names = [_codes(columns.names[name], learned) for name, learned in row["names"].items()]
     rows = len(columns)
     return Coded(
         torch.stack(numbers, 1) if numbers else torch.zeros(rows, 0),
@@ -73,17 +73,17 @@ def coded(columns: Columns, row: Mapping[str, Any]) -> Coded:
     )
 
 
-def _normalised(values: Tensor, said: Mapping[str, Any]) -> Tensor:
-    if "knots" not in said:
-        return ((values - said["mean"]) * said["scale"]).clamp(-STEPS, STEPS)
-    knots, x = np.array(said["knots"]), values.nan_to_num().numpy()
+def _normalised(values: Tensor, learned: Mapping[str, Any]) -> Tensor:
+    if "knots" not in learned:
+        return ((values - learned["mean"]) * learned["scale"]).clamp(-STEPS, STEPS)
+    knots, x = np.array(learned["knots"]), values.nan_to_num().numpy()
     share = np.linspace(0, 1, len(knots))
     # Equal knots: the middle of their shares. scikit-learn's QuantileTransformer has an end for those at an end.
     middle = 0.5 * (np.interp(x, knots, share) - np.interp(-x, -knots[::-1], -share[::-1]))
     return torch.special.ndtri(torch.from_numpy(middle).clamp(BEYOND, 1 - BEYOND))
 
 
-def _codes(cells: list[str], said: Mapping[str, Any]) -> Tensor:
-    places = {whole(name): place for place, name in enumerate(said["known"], FIRST_KNOWN)}
-    places[""] = MISSING if said["missing"] else UNKNOWN
+def _codes(cells: list[str], learned: Mapping[str, Any]) -> Tensor:
+    places = {whole(name): place for place, name in enumerate(learned["known"], FIRST_KNOWN)}
+    places[""] = MISSING if learned["missing"] else UNKNOWN
     return torch.tensor([places.get(cell, UNKNOWN) for cell in cells], dtype=torch.int64)

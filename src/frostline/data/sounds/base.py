@@ -111,25 +111,25 @@ class Sounds(Modality):
         """On sounds that are resampled, mixed to one channel, cut or silent."""
         assert self.seconds is not None
         headers = [header for some in self.headers.values() for header in some]
-        said = []
+        notes = []
         rates = Counter(header.rate for header in headers if header.rate != self.sample_rate)
         if rates:
             each = few([f"{number:,} of {rate:,} Hz" for rate, number in rates.most_common()])
-            said.append(f"sounds that are resampled to {self.sample_rate:,} Hz: {each}")
+            notes.append(f"sounds that are resampled to {self.sample_rate:,} Hz: {each}")
         several = sum(header.channels > 1 for header in headers)
         if several:
-            said.append(f"{counted(several, 'sound has', 'sounds have')} several channels, of which the mean is used")
+            notes.append(f"{counted(several, 'sound has', 'sounds have')} several channels, of which the mean is used")
         if longer := self.longer(headers):
             number = counted(longer, "sound is", "sounds are")
-            said.append(
+            notes.append(
                 f"{number} longer than {self.seconds:.3g} s (data.seconds): training uses a random part, evaluation "
                 "the middle"
             )
         sources = {id(split.source): split.source for split in splits.values()}.values()
         silent = [name for source in sources if isinstance(source, SoundFiles) for name in source.silent()]
         if silent:
-            said.append(f"{counted(len(silent), 'sound is', 'sounds are')} silent: {few(silent)}")
-        return [*said, *picture_repeats(splits).told(SOUNDS), *self.read_notes]
+            notes.append(f"{counted(len(silent), 'sound is', 'sounds are')} silent: {few(silent)}")
+        return [*notes, *picture_repeats(splits).told(SOUNDS), *self.read_notes]
 
     def chosen(self) -> dict[str, Any]:
         return {"data.seconds": self.seconds, "data.sample_rate": self.sample_rate}

@@ -46,16 +46,16 @@ def header_of(file: Path | BytesIO, name: Path | None = None) -> Header:
     be read or says no length, or if the sound is empty."""
     where = name or file
     with named(where):
-        said = soundfile().info(str(file) if isinstance(file, Path) else file)
-    if said.frames < 1:
+        info = soundfile().info(str(file) if isinstance(file, Path) else file)
+    if info.frames < 1:
         raise DataError("the sound is empty: it lasts 0 s", where=where, next_step="record it again, or remove it")
-    if said.frames > MOST_FRAMES:
+    if info.frames > MOST_FRAMES:
         raise DataError(
             "the header does not say how long the sound is",
             where=where,
             next_step="convert it to a file, not to a pipe (ffmpeg -i <file> <new file>)",
         )
-    return Header(said.frames, said.samplerate, said.channels)
+    return Header(info.frames, info.samplerate, info.channels)
 
 
 def read_sound(file: Path, rate: int, most: float, encoded: bytes | None = None) -> Tensor:
@@ -97,9 +97,9 @@ def named(file: object) -> Iterator[None]:
     try:
         yield
     except (soundfile().LibsndfileError, OSError, ValueError, RuntimeError) as error:
-        said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
+        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
         raise DataError(
-            f"a sound does not decode: {said}", where=file, next_step="repair or remove that file"
+            f"a sound does not decode: {reason}", where=file, next_step="repair or remove that file"
         ) from error
 
 

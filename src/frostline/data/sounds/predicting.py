@@ -89,14 +89,14 @@ class SoundPredicting(FilePredicting):
         rate = self.spec.rate
         longer = sum(frames_of(values_at(file, rate), rate) > self.spec.frames for file in files)
         if longer:
-            said = counted(longer, "sound is", "sounds are")
-            print(f"frostline: {said} longer than {self.spec.seconds:.3g} s: the middle is predicted", file=sys.stderr)
+            are = counted(longer, "sound is", "sounds are")
+            print(f"frostline: {are} longer than {self.spec.seconds:.3g} s: the middle is predicted", file=sys.stderr)
 
     def _problem(self, sound: Path | Recording, where: str) -> DataError:
         error = problem_of(sound, self.spec.rate) if isinstance(sound, Path) else None
-        said = f"{sound} ({where})" if isinstance(sound, Path) else where
+        name = f"{sound} ({where})" if isinstance(sound, Path) else where
         what = error.what if error is not None else "the sound has values that are no numbers"
-        return DataError(what, where=said, next_step="repair it, or leave it out")
+        return DataError(what, where=name, next_step="repair it, or leave it out")
 
 
 def values_at(file: Path, rate: int) -> int:

@@ -90,5 +90,5 @@ class WavePredicting(SoundPredicting):
         limit, rate = self.spec.limit, self.spec.rate
         longer = sum(limit is not None and values_at(file, rate) > limit for file in files)
         if longer:
-            said = counted(longer, "sound is", "sounds are")
-            print(f"frostline: {said} longer than {self.spec.seconds:.3g} s: the middle is predicted", file=sys.stderr)
+            are = counted(longer, "sound is", "sounds are")
+            print(f"frostline: {are} longer than {self.spec.seconds:.3g} s: the middle is predicted", file=sys.stderr)

@@ -94,8 +94,8 @@ def labels_of(
         return [*columns], torch.tensor(of_each(lambda row: [_yes_or_no(row, it) for it in columns], table.rows, LINES))
     if separator is None:
         require_separator(table, columns[0])
-    said = of_each(lambda row: labels_in(row, columns[0], separator), table.rows, LINES)
-    names = known or sorted({label for place in training for label in said[place]})
+    own_labels = of_each(lambda row: labels_in(row, columns[0], separator), table.rows, LINES)
+    names = known or sorted({label for place in training for label in own_labels[place]})
     if len(names) < 2:
         raise DataError(
             f"a multi-label task needs two labels, but '{columns[0]}' has {', '.join(names) or 'none'} in training",
@@ -103,14 +103,14 @@ def labels_of(
             next_step=f"separate labels by '{separator or '|'}', or set data.separator=<their separator>",
         )
     places = {name: place for place, name in enumerate(names)}
-    targets = torch.zeros(len(said), len(names))
+    targets = torch.zeros(len(own_labels), len(names))
 
     def mark(numbered: tuple[int, tuple[Row, Names]]) -> None:
         number, (row, labels) = numbered
         for label in labels:
             targets[number, _place(row, label, places)] = 1.0
 
-    of_each(mark, enumerate(zip(table.rows, said, strict=True)), LINES)
+    of_each(mark, enumerate(zip(table.rows, own_labels, strict=True)), LINES)
     return names, targets
 
 

@@ -69,9 +69,9 @@ def read_fields(file: Path, quotes: bool | None) -> Fields:
     if quotes is None:
         _require_nothing_swallowed(several, records, text, file, delimiter)
     if several:
-        said = f"in {len(several):,} samples" if len(several) > 1 else "in one sample"
+        there = f"in {len(several):,} samples" if len(several) > 1 else "in one sample"
         notes.append(
-            f"{file}: quotes enclose several lines {said}: {few([it.lines for it in several], SHOWN)} "
+            f"{file}: quotes enclose several lines {there}: {few([it.lines for it in several], SHOWN)} "
             "(data.quotes=false reads quotes as plain characters)"
         )
     return Fields(records, notes)

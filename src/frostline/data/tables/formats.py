@@ -89,7 +89,7 @@ def cell_of(value: Any, where: str, column: str, *, lists: bool = False) -> str:
         return str(value).lower()
     if not isinstance(value, str | int | float | Decimal | date):  # datetime is a subclass of date
         raise DataError(
-            f"'{column}' holds {_said(value)}, but a cell must be text or a number",
+            f"'{column}' holds {_described(value)}, but a cell must be text or a number",
             where=where,
             next_step="write text; separate several labels of one sample by data.separator",
         )
@@ -120,7 +120,7 @@ def _cells(values: dict[str, Any], where: str, wanted: Wanted) -> dict[str, str]
     }
 
 
-def _said(value: Any) -> str:
+def _described(value: Any) -> str:
     """Name a value's type in a message. Objects are Pairs from JSON, and dicts from parquet."""
     return "an object" if isinstance(value, Pairs | dict) else f"a {type(value).__name__}"
 
@@ -131,7 +131,7 @@ def _reader(file: Path) -> Callable[[Path, Wanted], Read]:
         raise DataError(
             f"this file is not a table: its suffix is not one of {', '.join(SUFFIXES)}",
             where=file,
-            next_step=f"save it as one of: {', '.join(f'{suffix} ({said})' for suffix, said in SUFFIXES.items())}",
+            next_step=f"save it as one of: {', '.join(f'{suffix} ({what})' for suffix, what in SUFFIXES.items())}",
         )
     return {".jsonl": _of_json_lines, ".parquet": _of_parquet}.get(suffix, _of_fields)
 
@@ -238,7 +238,7 @@ def _pairs(text: str, where: str) -> Pairs:
         ) from error
     if not isinstance(pairs, Pairs):
         raise DataError(
-            f"this line holds {_said(pairs)}, not an object",
+            f"this line holds {_described(pairs)}, not an object",
             where=where,
             next_step='write one object per line: {"text": "...", ...}, not a list of all objects',
         )

@@ -86,5 +86,5 @@ def _other_column(missing: str, names: Sequence[str], settings: Mapping[str, str
         return "rename one of the table's columns"
     setting = settings[missing]
     named = [free[0] if name == missing else name for name, its in settings.items() if its == setting]
-    said = f"[{','.join(named)}]" if setting.endswith("columns") else free[0]
-    return f"{setting}={said}, or another column; or rename a column"
+    value = f"[{','.join(named)}]" if setting.endswith("columns") else free[0]
+    return f"{setting}={value}, or another column; or rename a column"

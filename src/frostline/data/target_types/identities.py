@@ -68,8 +68,8 @@ class Identities(Classes):
                 notes.append(f"{has} one sample in {name}, which is searched but not queried")
             both = ((counts > 0) & (of_each["train"] > 0)).nonzero().flatten().tolist() if "train" in of_each else []
             if both:
-                said = few([shortened(names[place]) for place in both], SHOWN)
-                notes.append(f"{counted(len(both), 'identity', 'identities')} of {name} also in train: {said}")
+                shared = few([shortened(names[place]) for place in both], SHOWN)
+                notes.append(f"{counted(len(both), 'identity', 'identities')} of {name} also in train: {shared}")
         return notes
 
     def _require_scored(self, split: str, counts: Tensor, where: object) -> None:

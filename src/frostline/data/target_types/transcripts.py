@@ -62,9 +62,9 @@ class Transcripts(TargetType):
             found.update(character for character in spaced(row.cells[columns[0]]) if character not in known)
         if not found:
             return []
-        said = few([f"'{character}' ({count:,})" for character, count in found.most_common()])
+        characters = few([f"'{character}' ({count:,})" for character, count in found.most_common()])
         number = counted(sum(found.values()), "character does", "characters do")
-        return [f"{number} not occur in training transcripts, cannot be predicted: each is an error: {said}"]
+        return [f"{number} not occur in training transcripts, cannot be predicted: each is an error: {characters}"]
 
     def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
         return {}
@@ -123,9 +123,9 @@ def _text(row: Row, column: str) -> str:
 def _require_listed(table: Table, training: Sequence[str], names: set[str]) -> None:
     found = Counter(character for text in training for character in text if character not in names)
     if found:
-        said = few([f"'{character}' ({count:,})" for character, count in found.most_common()])
+        characters = few([f"'{character}' ({count:,})" for character, count in found.most_common()])
         raise DataError(
-            f"training transcripts have characters that data.vocabulary does not list: {said}",
+            f"training transcripts have characters that data.vocabulary does not list: {characters}",
             where=table.source,
             next_step="add them to that file, write the transcripts without them, or data.vocabulary=null",
         )

@@ -56,8 +56,8 @@ def tagged_set(splits: dict[str, Tagged], known: list[str] | None = None) -> Fou
 
 
 def _numbered(tagged: Tagged, tags: list[list[str]], numbers: dict[str, int]) -> TaggedTexts:
-    for sentence, said in zip(tagged.sentences, tags, strict=True):
-        for word, tag in enumerate(said):
+    for sentence, own in zip(tagged.sentences, tags, strict=True):
+        for word, tag in enumerate(own):
             if tag not in numbers:
                 raise DataError(
                     f"the entity of '{sentence.tags[word]}' does not occur in training: {close_names(tag, numbers)}",
@@ -66,7 +66,7 @@ def _numbered(tagged: Tagged, tags: list[list[str]], numbers: dict[str, int]) ->
                 )
     words = [sentence.words for sentence in tagged.sentences]
     places = Places(tagged.source, [sentence.places[0] for sentence in tagged.sentences], tagged.unit)
-    return TaggedTexts(words, [[numbers[tag] for tag in said] for said in tags], places)
+    return TaggedTexts(words, [[numbers[tag] for tag in own] for own in tags], places)
 
 
 def _bio(tagged: Tagged, notes: list[str]) -> list[list[str]]:

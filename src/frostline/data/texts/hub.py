@@ -156,8 +156,8 @@ def _further(known: Mapping[str, Any] | None, **names: str | None) -> list[str]:
     if not others:
         return []
     keys = {name: next((split for split in missing if name.startswith(BEGIN[split])), None) for name in others}
-    said = [f"{name} (data.{split}_split={name})" if split else name for name, split in keys.items()]
-    return [f"the data set also has: {few(said)}"]
+    others = [f"{name} (data.{split}_split={name})" if split else name for name, split in keys.items()]
+    return [f"the data set also has: {few(others)}"]
 
 
 def _cause(error: BaseException) -> str:
@@ -184,14 +184,14 @@ def _rows(
     named = {name: _class_names(getattr(rows.features[name], "feature", None)) for name in lists}
 
     def row(numbered: tuple[int, Mapping[str, Any]]) -> Row:
-        index, said = numbered
+        index, given = numbered
         where = f"{source}, index {index}"
-        said = {**said} | {
-            name: [_named(number, names, where, name) for number in said[name] or []]
+        given = {**given} | {
+            name: [_named(number, names, where, name) for number in given[name] or []]
             for name, names in named.items()
             if names is not None
         }
-        cells = {name: cell_of(said[name], where, name, lists=name in lists) for name in columns}
+        cells = {name: cell_of(given[name], where, name, lists=name in lists) for name in columns}
         return Row(source, index, cells, "index").without_blanks(verbatim)
 
     return of_each(row, enumerate(rows), "rows are faulty")
@@ -217,10 +217,10 @@ def _tagged(rows: Any, source: str, columns: Sequence[str]) -> Tagged:
             )
     names = _class_names(rows.features[tag_column].feature)
     sentences = []
-    for index, said in enumerate(rows):
+    for index, given in enumerate(rows):
         where = f"{source}, index {index}"
-        words = [cell_of(word, where, word_column) for word in said[word_column] or []]
-        tags = [_named(tag, names, where, tag_column).strip() for tag in said[tag_column] or []]
+        words = [cell_of(word, where, word_column) for word in given[word_column] or []]
+        tags = [_named(tag, names, where, tag_column).strip() for tag in given[tag_column] or []]
         if len(words) != len(tags) or not words or not all(word.strip() for word in words):
             raise DataError(
                 f"there are {len(words)} words and {len(tags)} tags, but each word needs a tag and must not be blank",

@@ -128,8 +128,8 @@ class TextModality(Modality):
 def _keep_excerpts(split: Split, texts: Samples) -> None:
     """Keep the beginning of each text, to show it: the strings themselves are released."""
     if isinstance(split.source, TokenSource) and len(texts) <= MOST_EXCERPTS:
-        said = (" ".join(strings)[:EXCERPT] for strings in texts)
-        split.source.excerpts |= dict(zip(split.index.tolist(), said, strict=True))
+        excerpts = (" ".join(strings)[:EXCERPT] for strings in texts)
+        split.source.excerpts |= dict(zip(split.index.tolist(), excerpts, strict=True))
 
 
 def _pair_notes(texts: Texts, tokenizer: Tokenizer) -> list[str]:

@@ -21,11 +21,11 @@ class Repeats(NamedTuple):
 
     def told(self) -> list[str]:
         """Sentences for the user; none without repeats."""
-        said = [(self.within, "training text", "repeat", "an earlier one")]
-        said += [(count, "text", "occur", f"in both {one} and {two}") for (one, two), count in self.between.items()]
+        counts = [(self.within, "training text", "repeat", "an earlier one")]
+        counts += [(count, "text", "occur", f"in both {one} and {two}") for (one, two), count in self.between.items()]
         sentences = [
             f"1 {what} {does}s {where}" if count == 1 else f"{count:,} {what}s {does} {where}"
-            for count, what, does, where in said
+            for count, what, does, where in counts
             if count
         ]
         if self.contradicting:

@@ -148,10 +148,10 @@ class Tokenizer:
         self.spec = spec
         self.words = words
         self._tokenizer = _loaded(spec)
-        said = self._tokenizer.backend_tokenizer.to_str()  # before the first call, which adds its truncation to it
-        beside = [self._tokenizer.truncation_side, self._tokenizer.split_special_tokens]  # are not in `said`
-        self._digest = hashlib.blake2b(f"{said} {beside}".encode(), digest_size=16).hexdigest()
-        self._marks_blanks = "ByteLevel" in json.dumps(json.loads(said)["pre_tokenizer"])
+        text = self._tokenizer.backend_tokenizer.to_str()  # before the first call, which adds its truncation to it
+        beside = [self._tokenizer.truncation_side, self._tokenizer.split_special_tokens]  # are not in `text`
+        self._digest = hashlib.blake2b(f"{text} {beside}".encode(), digest_size=16).hexdigest()
+        self._marks_blanks = "ByteLevel" in json.dumps(json.loads(text)["pre_tokenizer"])
 
     @property
     def parts_pairs(self) -> bool:
@@ -186,13 +186,13 @@ class Tokenizer:
     def _rows(self, texts: Samples, **more: Any) -> tuple[list[Tensor], list[int]]:
         if not texts:
             return [], []
-        said: dict[str, Any] = {"truncation": True, "max_length": self.spec.max_length, "return_token_type_ids": True}
-        said |= more
+        length = self.spec.max_length
+        given: dict[str, Any] = {"truncation": True, "max_length": length, "return_token_type_ids": True, **more}
         if self.words:
-            found = self._tokenizer([self._spaced(words) for words in texts], is_split_into_words=True, **said)
+            found = self._tokenizer([self._spaced(words) for words in texts], is_split_into_words=True, **given)
         else:
             columns = [list(column) for column in zip(*texts, strict=True)]
-            found = self._tokenizer(*columns, **said)
+            found = self._tokenizer(*columns, **given)
         owners = found["overflow_to_sample_mapping"] if more else range(len(texts))
         return [self._row(encoding) for encoding in found.encodings], [*owners]
 
@@ -220,9 +220,9 @@ class Tokenizer:
             else pad_sequence([torch.tensor(tags) for tags in texts.labels], batch_first=True, padding_value=NO_TAG)
         )
         if cache.store is not None:
-            said = {"tokenizer": self.spec.tokenizer, "data": name, "rows": len(texts)}
+            about = {"tokenizer": self.spec.tokenizer, "data": name, "rows": len(texts)}
             try:
-                entry = self._kept(texts.strings, self._key(texts.content), said, cache.store)
+                entry = self._kept(texts.strings, self._key(texts.content), about, cache.store)
                 assert entry.starts is not None
                 return TokenSource(
                     entry.flat, entry.starts, labels, tagged=self.words, entry=entry, places=texts.places
@@ -231,14 +231,14 @@ class Tokenizer:
                 cache.give_up("tokens", error)
         return TokenSource.of(self.rows(texts.strings), labels, tagged=self.words, places=texts.places)
 
-    def _kept(self, texts: Samples, key: str, said: dict[str, Any], store: Store) -> Entry:
+    def _kept(self, texts: Samples, key: str, about: dict[str, Any], store: Store) -> Entry:
         found: list[Tensor] = []
 
         def rows() -> list[Tensor]:
             found.extend([] if found else self.rows(texts))
             return found
 
-        entry = store.ragged(key, lambda: torch.tensor([row.numel() for row in rows()]), said, torch.int32)
+        entry = store.ragged(key, lambda: torch.tensor([row.numel() for row in rows()]), about, torch.int32)
         entry.fill(lambda places: torch.cat([rows()[place].view(-1) for place in places]))
         return entry
 
