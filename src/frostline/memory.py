@@ -33,12 +33,12 @@ def memory_limits() -> list[int]:
     return [limit for file in limit_files(_text(Path("/proc/self/cgroup"))) if (limit := _number(file)) is not None]
 
 
-def limit_files(said: str) -> list[Path]:
-    """Files that limit this process's memory: those of its control group and of all groups above it. said: the text of
+def limit_files(text: str) -> list[Path]:
+    """Files that limit this process's memory: those of its control group and of all groups above it. text: the text of
     /proc/self/cgroup, a line `number:controllers:path` per hierarchy (cgroups(7)). In a container the path may exist on
     the host alone; the container's own limit is then at the root."""
     files = [CGROUPS / FILES[True][0], CGROUPS / "memory" / FILES[False][0]]
-    for line in said.splitlines():
+    for line in text.splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and "memory" not in controllers.split(","):
             continue

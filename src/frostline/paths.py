@@ -28,17 +28,17 @@ def user_cache() -> Path:
     return at_home(named) if named else at_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "frostline"
 
 
-def at_home(said: str) -> Path:
+def at_home(path: str) -> Path:
     """Expand `~` as a shell does. Raises ConfigError if the home folder is unknown: `~name` of an unknown user, or `~`
     without HOME in a container that does not list the user."""
     try:
-        if said.startswith("~") and os.environ.get("HOME") == "":
+        if path.startswith("~") and os.environ.get("HOME") == "":
             raise RuntimeError("HOME is empty")  # Path would expand `~` to the root folder
-        return Path(said).expanduser()
+        return Path(path).expanduser()
     except RuntimeError as error:
         raise ConfigError(
-            f"'{Path(said).parts[0]}' is not a known home folder",
-            where=said,
+            f"'{Path(path).parts[0]}' is not a known home folder",
+            where=path,
             next_step="use an absolute path, for the cache in cache.dir or FROSTLINE_CACHE_DIR; or set HOME",
         ) from error
 

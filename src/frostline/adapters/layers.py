@@ -51,11 +51,11 @@ def scales(module: nn.Module) -> list[nn.Parameter]:
 def settings_of(module: nn.Module) -> str:
     """peft's version, and the adapters' settings that neither the module's repr nor its weights show; empty without
     adapters."""
-    said = "".join(
+    adapters = "".join(
         f"{name} {dict(getattr(layer, 'scaling', {}))} {getattr(layer, 'is_feedforward', None)}\n"
         for name, layer in adapter_layers(module)
     )
-    return f"peft {metadata.version('peft')}\n{said}" if said else ""
+    return f"peft {metadata.version('peft')}\n{adapters}" if adapters else ""
 
 
 # --- merging into the weights ---

@@ -47,10 +47,10 @@ class FusionHead(nn.Module):
         # DDP waits for the gradient of every parameter, also of one without elements.
         self.absent = nn.Parameter(torch.zeros(len(features.columns), width)) if features.columns else None
         numbers = features.row["numbers"].values()
-        measured = len(numbers) + sum(said["missing"] for said in numbers)
+        measured = len(numbers) + sum(column["missing"] for column in numbers)
         self.numbers = nn.Linear(measured, width) if measured else None
         self.slopes = nn.Linear(measured, num_outputs, bias=False) if measured else None
-        sizes = [len(said["known"]) + FIRST_KNOWN for said in features.row["names"].values()]
+        sizes = [len(column["known"]) + FIRST_KNOWN for column in features.row["names"].values()]
         self.embeddings = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
         self.offsets = nn.ModuleList(nn.Embedding(size, num_outputs) for size in sizes)
         for embedding in self.embeddings:
