@@ -60,7 +60,7 @@ def read_weights(path: Path) -> FoundWeights:
 
 def _found(path: Path) -> FoundWeights:
     content = _content(path)
-    if (isinstance(content, Mapping) and ABOUT in content) or said_of(path) is not None:
+    if (isinstance(content, Mapping) and ABOUT in content) or record_of(path) is not None:
         raise WeightsError(
             "this file was written by Frostline and holds a backbone and a head",
             where=path,
@@ -72,7 +72,7 @@ def _found(path: Path) -> FoundWeights:
 def read_exported(path: Path) -> StateDict:
     """Like `read_weights`; also reads files of `frostline export`, with their names `backbone.*` and `head.*`."""
     content = _content(path)
-    return content if said_of(path) is not None else _unwrapped(content, path)
+    return content if record_of(path) is not None else _unwrapped(content, path)
 
 
 def _content(path: Path) -> Any:
@@ -121,7 +121,7 @@ def packed(weights: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:
     return save(own, metadata={"format": "pt", ABOUT: json.dumps(about)})
 
 
-def said_of(path: Path) -> dict[str, Any] | None:
+def record_of(path: Path) -> dict[str, Any] | None:
     """The `about` of a readable file that `packed` made; None for other files. Raises WeightsError if it is no JSON
     object."""
     if path.suffix != SUFFIX:

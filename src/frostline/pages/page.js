@@ -26,8 +26,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
 const reach = () => {
   for (const part of document.querySelectorAll(".wide, figure, pre, .command code")) {
     const moves = part.scrollWidth > part.clientWidth;
-    const said = { tabindex: "0", ...(part.matches(".wide") && { role: "group", "aria-label": part.querySelector("caption")?.textContent ?? "Table" }) };
-    for (const [name, value] of Object.entries(said)) moves ? part.setAttribute(name, value) : part.removeAttribute(name);
+    const attributes = { tabindex: "0", ...(part.matches(".wide") && { role: "group", "aria-label": part.querySelector("caption")?.textContent ?? "Table" }) };
+    for (const [name, value] of Object.entries(attributes)) moves ? part.setAttribute(name, value) : part.removeAttribute(name);
   }
 };
 reach();

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from frostline.adapters.layers import adapter_names, holds_adapters, renew_magnitudes, with_adapters_of
 from frostline.backbones.base import Backbone
-from frostline.backbones.weights import ABOUT, StateDict, load_weights, read_exported, said_of
+from frostline.backbones.weights import ABOUT, StateDict, load_weights, read_exported, record_of
 from frostline.contracts.targets import Targets
 from frostline.errors import RunError, WeightsError
 from frostline.quoting import begun_anew
@@ -80,7 +80,7 @@ def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
 
 def _known(path: Path) -> tuple[str, list[str]] | None:
     """Kind and names of the targets in a weights file, if it has them. Raises WeightsError if they are malformed."""
-    about = said_of(path)
+    about = record_of(path)
     if about is None:
         return None
     targets = completed_targets(about.get("targets"))
