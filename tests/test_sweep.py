@@ -299,7 +299,7 @@ def test_a_bug_in_one_job_does_not_end_the_others(program: Program, tmp_path: Pa
 
 @pytest.mark.usefixtures("untrained")
 def test_the_summary_names_each_next_step_once(program: Program, tmp_path: Path) -> None:
-    """Of errors before a run had a folder, and of those that its record has."""
+    """The steps of errors before a run had a folder, and of those in its record."""
     weights = ["model.weights=null,none.pth", "seed=0,1,2"]
     answer = program("train", "-m", *HEAD, *weights, "sweep.test=none", "hydra.sweep.dir=S")
     assert answer.code == 1
