@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -121,7 +121,7 @@ def seeded_weights(model: str, file: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def alternating(ways: dict[str, Callable[[], Outcome]], rounds: int) -> dict[str, list[Outcome]]:
+def alternating(ways: Mapping[str, Callable[[], Outcome]], rounds: int) -> dict[str, list[Outcome]]:
     """Run every way once per round, in their order."""
     found: dict[str, list[Outcome]] = {name: [] for name in ways}
     for number in range(rounds):

@@ -14,12 +14,13 @@ frostline train`, with imports, decoding and the test.
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import BackboneFinetuning
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -28,7 +29,9 @@ from torchvision import transforms as T
 
 from data_path import InMemory
 from frostline.backbones.base import Backbone
+from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.cifar import read_parquet
+from frostline.data.sample_cache import NOWHERE
 from frostline.data.sampling import stratified_split
 from jobs import BATCH, LR, SEED, Job, alternating, frostline_run
 
@@ -66,14 +69,16 @@ class Network(nn.Module):
 def data_of(job: Job) -> Data:
     """The training and test pictures, the same as Frostline's."""
     spec = job.backbone().spec
+    assert isinstance(spec, ImageSpec)
     resize = T.Resize(spec.resize, T.InterpolationMode(spec.interpolation))
     view = T.Compose([resize, T.CenterCrop(spec.size), T.ToTensor(), T.Normalize(spec.mean, spec.std)])
-    train, test = (read_parquet(job.folder / f"{name}.parquet")[0] for name in ("train", "test"))
+    found = (read_parquet(job.folder / f"{name}.parquet") for name in ("train", "test"))
+    train, test = (pictures.source(spec, None, NOWHERE, "cifar10") for pictures in found)
     trained_on, _ = stratified_split(train.labels, VALIDATION, 0)
     return Data(Subset(InMemory(train, view), trained_on.tolist()), InMemory(test, view))
 
 
-def loader(data: Dataset[tuple[Tensor, int]], *, shuffle: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+def loader(data: Dataset[tuple[Tensor, int]], *, shuffle: bool) -> DataLoader[tuple[Tensor, int]]:
     workers = len(os.sched_getaffinity(0))
     return DataLoader(data, BATCH, shuffle=shuffle, num_workers=workers, persistent_workers=True)
 
@@ -118,9 +123,10 @@ class Probe(L.LightningModule):
         pictures, labels = batch
         return nn.functional.cross_entropy(self.head(self.backbone(pictures)), labels)
 
-    def configure_optimizers(self) -> tuple[list[AdamW], list[dict[str, object]]]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = AdamW([p for p in self.parameters() if p.requires_grad], LR, weight_decay=0.0)
-        return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, self.steps), "interval": "step"}]
+        curve: LRSchedulerConfigType = {"scheduler": CosineAnnealingLR(optimizer, self.steps), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": curve}
 
 
 class Clock(L.Callback):
@@ -154,7 +160,7 @@ def fastai_frozen(job: Job, data: Data) -> Trained:
     from fastai.callback.schedule import Learner  # with `fit_one_cycle`
     from fastai.data.core import DataLoaders
 
-    class Unvalidated(Callback):  # type: ignore[misc]
+    class Unvalidated(Callback):
         def before_validate(self) -> None:
             raise CancelValidException
 
@@ -183,7 +189,7 @@ def frostline_phase(job: Job, data: Data, *plan: str) -> Trained:
     return Trained(phase["seconds"], accuracy(network, data), {"process": run.seconds, "run.json": record})
 
 
-def compared(ways: dict[str, Callable[[], Trained]], rounds: int) -> list[dict[str, Any]]:
+def compared(ways: Mapping[str, Callable[[], Trained]], rounds: int) -> list[dict[str, Any]]:
     """Return a row per way, medians of rounds; `times`: the speed relative to the first way."""
     found = alternating(ways, rounds)
     rows: list[dict[str, Any]] = []

@@ -36,6 +36,7 @@ from transformers.utils import logging
 
 from drawn import Phase, end_step, seconds_per_step
 from frostline.commands.train import quiet
+from frostline.data.target_types.find import target_type
 from frostline.data.texts.tables import read_text_tables
 from frostline.paths import conf_dir
 from machine import DEVICE, TRAINER, done, write_result
@@ -50,11 +51,11 @@ def main(trec6: Path, weights: Path, rounds: int, steps: int) -> None:
     quiet()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    read = read_text_tables("class", dir=str(trec6), train_file="train.csv", val_file=None, test_file="test.csv",
-                            text_columns=["text"], target_columns=["label"], separator=None, class_names=None,
-                            source=None)  # fmt: skip
+    read = read_text_tables(target_type("class"), dir=str(trec6), train_file="train.csv", val_file=None,
+                            test_file="test.csv", text_columns=["text"], target_columns=["label"], separator=None,
+                            class_names=None, quotes=None, source=None)  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(weights)
-    ids = tokenizer([text for (text,) in read.train.texts])["input_ids"]
+    ids = tokenizer([text for (text,) in read.train.strings])["input_ids"]
     samples = [{"input_ids": row, "labels": int(label)} for row, label in zip(ids, read.train.labels, strict=True)]
     with tempfile.TemporaryDirectory() as scratch:
         phase = Phase(configured(Path(scratch), trec6, weights, rounds, steps), WARM)
@@ -110,7 +111,7 @@ def trainer(weights: Path, samples: Encoded, classes: int, steps: int, collator:
 @torch.no_grad()
 def plain_pass(weights: Path, samples: Encoded, tokenizer: Any) -> float:
     model = AutoModelForSequenceClassification.from_pretrained(weights).base_model.eval().to(DEVICE)
-    collator = DataCollatorWithPadding(tokenizer)
+    collator: Any = DataCollatorWithPadding(tokenizer)  # returns a BatchEncoding, declared as dict
     begun = done()
     for at in range(0, len(samples), SIZE):
         batch = collator(samples[at : at + SIZE]).to(DEVICE)
