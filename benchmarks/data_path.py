@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from torchvision import datasets
 from torchvision import transforms as T
 
@@ -67,7 +67,7 @@ def main(cifar: Path, archive: Path, rounds: int) -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as draft:
         cache = SampleCache(Store(Path(draft) / "cache", 10**10, "decoded"))
-        small, _ = read_parquet(cifar / "test.parquet", cache)
+        small = read_parquet(cifar / "test.parquet").source(SMALL, None, cache, "cifar10")
         files = unpacked(archive, Path(draft) / "pictures" / "all")
         large = FilePictures(files, torch.zeros(len(files), dtype=torch.long), root=Path(draft), spec=LARGE)
         begun = time.perf_counter()
@@ -114,7 +114,7 @@ def folder_ways(pictures: FilePictures, root: Path, level: str) -> dict[str, Way
     cut = [T.RandomResizedCrop(224, (0.6, 1.0)), T.RandomHorizontalFlip()]
     own = cut if level == "standard" else [T.Resize(232), T.CenterCrop(224)]
     transform = T.Compose([*own, T.ToTensor(), T.Normalize(MEAN, STD)])
-    theirs = torch.utils.data.ConcatDataset([datasets.ImageFolder(str(root / "pictures"), transform)] * REPEATS)
+    theirs: Dataset[Any] = ConcatDataset([datasets.ImageFolder(str(root / "pictures"), transform)] * REPEATS)
     peer = DataLoader(theirs, BATCH, shuffle=True, num_workers=torch.multiprocessing.cpu_count(),
                       persistent_workers=True)  # fmt: skip
     return {"torchvision": lambda: peer} | our_ways(pictures, LARGE, level, REPEATS)

@@ -1,6 +1,7 @@
 """Run the job of phase_parity.py on Frostline's parts, with its network as two blocks and its data as batches."""
 
 import contextlib
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from frostline.backbones.base import Backbone
 from frostline.contracts.batch import Batch
@@ -24,7 +25,8 @@ from frostline.runs.record import Record, Stopwatch
 from frostline.storage.store import Store
 from frostline.tasks.classification import Classification
 from frostline.training.build import Built
-from frostline.training.callbacks.checkpoints import LateFiles, PlacedCheckpoint
+from frostline.training.callbacks.checkpoint_files import LateFiles
+from frostline.training.callbacks.checkpoints import PlacedCheckpoint
 from frostline.training.callbacks.measure import Measure
 from frostline.training.checkpoint import read_saved, stand_of
 from frostline.training.finetuner import FineTuner
@@ -33,7 +35,7 @@ from frostline.training.solving import HeadSolver
 from phase_parity import BATCH, FROZEN, MORE, THAWED, Job, data
 
 
-class Vectors(Transfers):
+class Vectors(Transfers, Dataset[Batch]):
     def __init__(self) -> None:
         super().__init__()
         self.inputs, self.targets = data().tensors
@@ -44,9 +46,10 @@ class Vectors(Transfers):
 
     def train_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None
-        world = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-        return DataLoader(self, batch_sampler=EpochBatches(len(self), BATCH, shuffle=True, seed=0, **world),
-                          collate_fn=lambda batch: batch)  # fmt: skip
+        batches = EpochBatches(
+            len(self), BATCH, shuffle=True, seed=0, rank=self.trainer.global_rank, world_size=self.trainer.world_size
+        )
+        return DataLoader(self, batch_sampler=batches, collate_fn=lambda batch: batch)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -87,7 +90,8 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     everything = phase(name="all", thaw="all", epochs=THAWED + MORE)
     plan = Plan((phase(name="head", thaw="none", epochs=FROZEN), everything), NO_AVERAGE)
     sgd: Any = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
-    model = FineTuner(backbone, job.head, task, {"head": sgd, "all": sgd}, seed=0)
+    identity = {"targets": asdict(targets), "network": {}, "steps": {}}  # what a resume compares
+    model = FineTuner(backbone, job.head, task, {"head": sgd, "all": sgd}, seed=0, identity=identity)
     measure = Measure()
     keep = PlacedCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = L.Trainer(
@@ -101,5 +105,6 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     built = Built(model, vectors, trainer, measure, plan, choices, frozen, HeadSolver(frozen))
     with contextlib.suppress(CutOff):
         stand = stand_of(read_saved(checkpoint), checkpoint, model, plan) if checkpoint is not None else None
-        fit(built, Record(command="", seed=0), folder, stand, Stopwatch({}), pictures=False)
+        record = Record(command="", seed=0, baselines={"why_not": "vectors"})  # baselines need the splits of a data set
+        fit(built, record, folder, stand, Stopwatch({}), pictures=False)
     return look
