@@ -74,12 +74,13 @@ class Pyramid(nn.Module):
 
     def __init__(self, *, frozen: bool) -> None:
         super().__init__()
-        self.network = timm.create_model(NAME, features_only=True, out_indices=(1, 2, 3, 4))
+        network: Any = timm.create_model(NAME, features_only=True, out_indices=(1, 2, 3, 4))
+        self.network: nn.Module = network
         found = timm_names(read_weights(packaged_weights(0)), 0)
         self.network.load_state_dict({name: found[name] for name in self.network.state_dict()})
         self.network.requires_grad_(not frozen)
         self.frozen = frozen
-        self.fpn = FeaturePyramidNetwork(self.network.feature_info.channels(), CHANNELS, LastLevelMaxPool())
+        self.fpn = FeaturePyramidNetwork(network.feature_info.channels(), CHANNELS, LastLevelMaxPool())
         self.out_channels = CHANNELS
 
     def train(self, mode: bool = True) -> "Pyramid":

@@ -91,7 +91,7 @@ class Phase:
     def __init__(self, cfg: DictConfig, warm: int) -> None:
         self.built: Built = build(cfg)
         self.clock = Clock(warm)
-        self.built.trainer.callbacks.append(self.clock)
+        self.built.trainer.callbacks.append(self.clock)  # type: ignore[attr-defined]  # its constructor sets it indirectly
         self.built.enter(0, 0)
 
     def epoch(self) -> float:

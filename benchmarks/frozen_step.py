@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ def _forward(backbone: Backbone, inputs: Tensor) -> None:
 
 
 def _step(model: FineTuner, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
-    sum(model.task.loss(model(batch.inputs), batch).values()).backward()
+    reduce(torch.add, model.task.loss(model(batch.inputs), batch).values()).backward()
     optimizer.step()
     optimizer.zero_grad()
 

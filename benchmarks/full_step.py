@@ -30,6 +30,7 @@ from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.commands.train import quiet
+from frostline.contracts.specs import ImageSpec
 from frostline.heads.vector import LinearHead
 from machine import DEVICE, bf16, done, write_result
 from step_ways import PEERS, RATE, Batches, Make, Way, hand_tuned, plain
@@ -65,7 +66,9 @@ def whole(name: str, folder: Path, rounds: int, steps: int) -> dict[str, Any]:
     model, backbone, side, few = JOBS[name]
     size = few * TIMES
     number = size * steps
-    batches = Batches(number, side, size, backbone().spec.at(side))
+    spec = backbone().spec
+    assert isinstance(spec, ImageSpec)
+    batches = Batches(number, side, size, spec.at(side))
 
     def network() -> nn.Module:
         made = backbone()

@@ -35,7 +35,8 @@ def main(kills: int) -> None:
             seconds = time.perf_counter()
             assert _start(f"run_dir={folder}", f"cache.dir={folder}-cache", *JOB).wait() == 0
             seconds = time.perf_counter() - seconds
-        survived, killed, runs = 0, 0, []
+        survived, killed = 0, 0
+        runs: list[dict[str, Any]] = []
         while killed < kills:
             run = Path(scratch) / f"run{len(runs)}"
             moments = _killed_and_resumed(run, draw, seconds, min(KILLS_PER_RUN, kills - killed))
@@ -51,7 +52,7 @@ def main(kills: int) -> None:
 
 def _killed_and_resumed(run: Path, draw: random.Random, seconds: float, kills: int) -> list[str]:
     """Kill and resume a run; return the state of its folder at each kill."""
-    moments = []
+    moments: list[str] = []
     command = [f"run_dir={run}", f"cache.dir={run}-cache", *JOB]  # an own cache, so that kills also hit its filling
     while True:
         process = _start(*command)

@@ -66,8 +66,9 @@ class Outcome(NamedTuple):
 class Fcn(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.network = timm.create_model(NAME, features_only=True)
-        self.head = FCNHead(self.network.feature_info.channels()[-1], classes)
+        network: Any = timm.create_model(NAME, features_only=True)
+        self.network: nn.Module = network
+        self.head = FCNHead(network.feature_info.channels()[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.head(self.network(x)[-1])
@@ -144,9 +145,7 @@ def loop(make: Callable[[int], nn.Module], data: Data, seed: int, epochs: int) -
             x, y = pictures[index], masks[index].long()
             mirrored = (torch.rand(len(x)) < 0.5).view(-1, 1, 1, 1)
             x, y = torch.where(mirrored, x.flip(3), x), torch.where(mirrored[:, 0], y.flip(2), y)
-            outputs = network(
-                evaluation_view(x, data.modality.spec, cut=True).contiguous(memory_format=torch.channels_last)
-            )
+            outputs = network(evaluation_view(x, spec, cut=True).contiguous(memory_format=torch.channels_last))
             logits = interpolate(outputs, y.shape[1:], mode="bilinear", align_corners=False)
             optimizer.zero_grad()
             cross_entropy(logits, y, ignore_index=IGNORED).backward()
@@ -165,11 +164,13 @@ def _held(data: Data, part: Split) -> tuple[Tensor, Tensor]:
 def _scored(network: nn.Module, data: Data, seconds: float) -> Outcome:
     network.eval()
     metrics = SegmentationMetrics(data.classes)
+    spec = data.modality.spec
+    assert isinstance(spec, ImageSpec)
     with torch.inference_mode():
         for places in torch.arange(len(data.test_split)).split(BATCH):
             batch = data.test_split.__getitems__(places.tolist())
             assert isinstance(batch, Batch)
-            metrics.update(network(evaluation_view(batch.pictures, data.modality.spec, cut=True)), batch)
+            metrics.update(network(evaluation_view(batch.pictures, spec, cut=True)), batch)
     scores = metrics.compute()
     return Outcome(scores["iou"], scores["accuracy"], seconds)
 

@@ -10,7 +10,7 @@ numbers. Medians of alternating rounds; the first call, which compiles, is repor
 import copy
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -46,8 +46,9 @@ def compiled(name: str, rounds: int) -> dict[str, Any]:
     plain = (
         nn.ModuleList([make(), nn.Linear(make().features.width, 10)]).to(DEVICE).to(memory_format=torch.channels_last)
     )
-    other = copy.deepcopy(plain)
-    compile_in_place([*other[0].blocks.values(), other[1]])
+    backbone, head = other = copy.deepcopy(plain)
+    assert isinstance(backbone, Backbone)
+    compile_in_place([*backbone.blocks.values(), head])
     inputs = torch.randn(size, 3, side, side, device=DEVICE).contiguous(memory_format=torch.channels_last)
     ways = {way: step_of(model, inputs) for way, model in (("plain", plain), ("compiled", other))}
     begun = done()
@@ -83,7 +84,7 @@ def seeded(rounds: int) -> dict[str, Any]:
     return {"what": "seed of a step", "seconds": alternating(ways, 20 * rounds)}
 
 
-def alternating(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def alternating(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds + 1):
         for way, call in ways.items():

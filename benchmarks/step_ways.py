@@ -68,7 +68,7 @@ def hand_tuned(make: Make, batches: Batches, warm: int) -> Way:
     """bfloat16, channels last, a fused AdamW without decay on norms and biases, no logging."""
     model = make().to(DEVICE).train().to(memory_format=torch.channels_last)
     decays = [p for p in model.parameters() if p.ndim >= 2]
-    others = [{"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]
+    others: list[dict[str, Any]] = [{"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]
     optimizer = AdamW([{"params": decays}, *(group for group in others if group["params"])],
                       lr=RATE, weight_decay=DECAY, fused=True)  # fmt: skip
     return partial(_looped, model, optimizer, batches, warm, bf16, torch.channels_last)
@@ -78,7 +78,7 @@ def _looped(
     model: nn.Module, optimizer: AdamW, batches: Batches, warm: int,
     precision: Callable[[], AbstractContextManager[Any]], layout: torch.memory_format,
 ) -> float:  # fmt: skip
-    ends = []
+    ends: list[float] = []
     for inputs, targets in batches:
         optimizer.zero_grad(set_to_none=True)
         with precision():
@@ -106,7 +106,8 @@ def timm_style(make: Make, batches: Batches, warm: int) -> Way:
     def epoch() -> float:
         nonlocal updates
         losses, waits, whole = AverageMeter(), AverageMeter(), AverageMeter()
-        ends, end = [], time.time()
+        ends: list[float] = []
+        end = time.time()
         optimizer.zero_grad()
         for inputs, targets in batches:
             waits.update(time.time() - end)
@@ -156,7 +157,7 @@ def hugging_face(make: Make, batches: Batches, warm: int) -> Way:
         disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False, max_grad_norm=0.0,
     )  # fmt: skip
 
-    def collated(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    def collated(batch: Any) -> dict[str, Tensor]:  # a whole batch of `Batches.__getitems__`, not a list of samples
         return {"pixel_values": batch[0], "labels": batch[1]}
 
     def epoch() -> float:

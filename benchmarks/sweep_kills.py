@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from machine import write_result
 
@@ -39,7 +40,8 @@ def main(kills: int, module: str = "frostline") -> None:
         seconds = time.perf_counter()
         assert _start(module, "-m", *_at(module, whole)).wait() == 1  # the jobs without weights fail
         seconds = time.perf_counter() - seconds
-        survived, killed, sweeps = 0, 0, []
+        survived, killed = 0, 0
+        sweeps: list[dict[str, Any]] = []
         while killed < kills:
             sweep = Path(scratch) / f"sweep{len(sweeps)}"
             moments = _killed_and_resumed(module, sweep, draw, seconds, min(KILLS_PER_SWEEP, kills - killed))
@@ -64,7 +66,7 @@ def _at(module: str, folder: Path) -> list[str]:
 
 def _killed_and_resumed(module: str, sweep: Path, draw: random.Random, seconds: float, kills: int) -> list[str]:
     """Kill and resume a sweep; return the state of its folder at each kill."""
-    moments = []
+    moments: list[str] = []
     command = ["-m", *_at(module, sweep)]
     while True:
         process = _start(module, *command)

@@ -96,7 +96,7 @@ def watch(stages: Stages) -> None:
     stages.wrap("plan table", run, "planned")
     stages.wrap("frozen outputs", FrozenOutputs, "__call__")
     stages.wrap("first step", run, "fit")
-    Measure.on_train_batch_end = told  # type: ignore[method-assign]
+    Measure.on_train_batch_end = told  # type: ignore[method-assign, assignment]  # ends the process
 
 
 def imports(begun: float) -> None:
@@ -115,7 +115,7 @@ def main(rounds: int, overrides: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             for way in WAYS:
                 seconds[way].append(_started(way, Path(folder), overrides))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for way, tried in seconds.items():
         names = [name for name in STAGES if name in tried[0]]
         split = {name: statistics.median(one[name] for one in tried[1:]) for name in names}
@@ -123,8 +123,8 @@ def main(rounds: int, overrides: list[str]) -> None:
         rows.append({"way": way, "seconds": whole, "split": split})
     for row in rows:
         row["ratio"] = row["seconds"] / rows[0]["seconds"]
-        split = "   ".join(f"{name} {value:.2f}" for name, value in row["split"].items())
-        print(f"{row['way']:14} {row['seconds']:6.2f} s   {row['ratio']:5.2f} × the imports   {split}")
+        shown = "   ".join(f"{name} {value:.2f}" for name, value in row["split"].items())
+        print(f"{row['way']:14} {row['seconds']:6.2f} s   {row['ratio']:5.2f} × the imports   {shown}")
     print(write_result("time_to_first_step", {"overrides": overrides, "ways": rows}))
 
 
