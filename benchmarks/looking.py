@@ -35,7 +35,7 @@ from frostline.runs.folder import opened
 from frostline.runs.predictions import read, write
 from frostline.runs.record import Record
 from frostline.training.build import build
-from frostline.training.projector import log_projector
+from frostline.training.projector import log_projector, remove_features
 from machine import TRAINER, write_result
 
 WITHOUT = ["report=false", "predictions=false", "logger=none"]
@@ -95,10 +95,16 @@ def parts_of(folder: Path) -> list[dict[str, Any]]:
         "page": lambda: write_page(folder, Record.read(folder), shown_of(built.data), "", private=False, look=look),
         "card": lambda: write_card(folder, record, private=False),
     }
-    assert isinstance(built.trainer.logger, TensorBoardLogger)
+    logger = built.trainer.logger
+    assert isinstance(logger, TensorBoardLogger)
+
+    def features() -> None:
+        remove_features(Path(logger.log_dir))  # a folder that has them is left as it is
+        log_projector(built, pictures=True)
+
     parts |= {
         "tensorboard: samples, matrix, curves": lambda: log_outcome(built, settings, record, folder),
-        "tensorboard: features": lambda: log_projector(built, pictures=True),
+        "tensorboard: features": features,
     }
     rows = [{"part": name, "seconds": seconds_of(part)} for name, part in parts.items()]
     rows.append({"part": "together", "seconds": sum(row["seconds"] for row in rows)})  # type: ignore[misc]
