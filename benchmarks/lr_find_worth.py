@@ -3,7 +3,8 @@
 python benchmarks/lr_find_worth.py [set ...]        (CIFAR-10 in $FROSTLINE_DATA_DIR)
 
 For each set: run lr_find once, then train the plan at the suggested base rate times each of FACTORS, with the suggested
-`lr_scale` of each phase, and at the rate in conf/optimizer. The test split plays no role in any choice.
+`lr_scale` of each phase, and at the rate in conf/optimizer; only at the latter if lr_find suggests none. The test split
+plays no role in any choice.
 """
 
 import csv
@@ -44,12 +45,14 @@ def main(names: list[str]) -> None:
 def measured(name: str, overrides: list[str]) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as logs:
         said = _found(overrides, Path(logs))
-        base = said["settings"].pop("optimizer.lr")
+        base = said["settings"].pop("optimizer.lr", None)
         scales = [f"{key}={value}" for key, value in said["settings"].items()]
-        rates = {f"{factor:.2g} x": base * factor for factor in FACTORS}
-        tried = dict(zip(rates, _trained([*overrides, *scales], list(rates.values()), Path(logs)), strict=True))
+        tried = {}
+        if base is not None:
+            rates = {f"{factor:.2g} x": base * factor for factor in FACTORS}
+            tried = dict(zip(rates, _trained([*overrides, *scales], list(rates.values()), Path(logs)), strict=True))
         tried |= {"as configured": _trained(overrides, [], Path(logs))[0]}
-    print(f"{name}: optimizer.lr={base:g} {' '.join(scales)}")
+    print(f"{name}: " + (f"optimizer.lr={base:g} {' '.join(scales)}" if base is not None else "no rate is suggested"))
     for label, scores in tried.items():
         print(f"  {label:14} {'   '.join(f'{column} {scores[column]:.4f}' for column in COLUMNS)}", flush=True)
     return {"set": name, "overrides": overrides, "suggested": said["next"], "trained": tried}
