@@ -354,6 +354,20 @@ def test_a_resume_as_another_run_is_refused_with_the_difference(
     assert "init_from=" in answer.err
 
 
+def test_keys_of_a_newer_version_do_not_hinder_a_resume(
+    stopped: Path, whole: Path, program: Callable[..., Answer]
+) -> None:
+    path = stopped / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    own = content["frostline"]
+    for held in (own, own["identity"], own["identity"]["targets"]):
+        held["later"] = 1
+    torch.save(content, path)
+    answer = program("train", f"resume={stopped}", "trust=true")
+    assert answer.code == 0, answer.err
+    _require_equal(stopped, whole)
+
+
 # --- jobs of SLURM ---
 
 

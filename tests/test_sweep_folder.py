@@ -64,6 +64,17 @@ def test_notes_that_were_removed_are_made_again_from_the_runs(
     assert began(program("train", "sweep.resume=named")) == []
 
 
+def test_keys_of_a_newer_version_do_not_hinder_a_sweep(ended: Path, program: Program) -> None:
+    before = Sweep.read(ended)
+    notes = {number: before.note(number) for number in before.numbers()}
+    for path in (ended / "sweep.json", *(ended / ".jobs").glob("*.json")):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"later": 1, "folder": "elsewhere"}))
+    sweep = Sweep.read(ended)
+    assert sweep == before
+    assert {number: sweep.note(number) for number in sweep.numbers()} == notes
+    assert began(program("train", f"sweep.resume={ended}")) == []
+
+
 def test_jobs_without_a_run_are_noted_again_from_the_leaderboard(
     ended: Path, program: Program, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from frostline.errors import RunError
 from frostline.paths import write_atomically
 from frostline.runs.record_forms import require_forms
-from frostline.runs.schema import read_schema, require_types
+from frostline.runs.schema import known_fields, read_schema, require_types
 
 SCHEMA = 1
 FILE = "run.json"
@@ -150,8 +150,7 @@ class Record:
 
     @classmethod
     def _made(cls, content: dict[str, Any]) -> "Record":
-        names = {own.name for own in fields(cls)}
-        record = cls(**{key: value for key, value in content.items() if key in names})
+        record = cls(**known_fields(cls, content))
         record._require_types()
         record.metrics = _numbers(record.metrics)
         for row in (*record.phases, *record.averages):

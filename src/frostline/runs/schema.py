@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,9 +36,14 @@ def read_schema(
     )
 
 
-def require_types(made: object, fields: Mapping[str, str]) -> None:
-    """Raise TypeError if an attribute is not of its type. fields: annotations by name."""
-    for name, annotation in fields.items():
+def known_fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What the content has of the fields of a dataclass: keys that a newer version added are ignored."""
+    return {own.name: content[own.name] for own in fields(kind) if own.name in content}
+
+
+def require_types(made: object, annotations: Mapping[str, str]) -> None:
+    """Raise TypeError if an attribute is not of its type. annotations: by name."""
+    for name, annotation in annotations.items():
         problem = value_problem(name, getattr(made, name), annotation)
         if problem is not None:
             raise TypeError(f"'{name}': {problem}")

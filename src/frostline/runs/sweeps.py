@@ -30,7 +30,7 @@ from frostline.paths import write_atomically
 from frostline.quoting import key_of, setting_of
 from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
-from frostline.runs.schema import read_schema, require_types
+from frostline.runs.schema import known_fields, read_schema, require_types
 from frostline.runs.sweep_locks import locked
 from frostline.runs.sweep_names import PRUNED
 from frostline.runs.sweep_remade import remade
@@ -155,7 +155,7 @@ class Sweep:
         """Raises RunError if the note cannot be read, or names a folder that is not inside the sweep's."""
         path = self.folder / JOBS / f"{number}.json"
         try:
-            note = Note(**json.loads(path.read_text(encoding="utf-8")))
+            note = Note(**known_fields(Note, json.loads(path.read_text(encoding="utf-8"))))
             require_types(note, NOTED)
             self._require_inside(note.run)
         except FileNotFoundError:
@@ -269,7 +269,7 @@ def _settings(content: Any) -> Iterator[str]:
 
 
 def _made(folder: Path, content: dict[str, Any]) -> Sweep:
-    sweep = Sweep(folder, **content)
+    sweep = Sweep(**known_fields(Sweep, content | {"folder": folder}))
     require_types(sweep, FIELDS)
     return sweep
 

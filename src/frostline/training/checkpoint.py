@@ -1,6 +1,7 @@
 """Read a run's checkpoints, load them into a model, and find where the run stands."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from frostline.backbones.weights import UNREADABLE, load_tensors, not_finite, unreadable
 from frostline.config.signatures import value_problem
+from frostline.contracts.targets import Targets
 from frostline.data.target_types.find import about_schema, target_types
 from frostline.distributed.sharding import load_whole
 from frostline.errors import RunError, few
@@ -264,8 +266,9 @@ def forget_starts(folder: Path) -> None:
 
 
 def _completed(identity: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Add the settings that the checkpoint's version did not have."""
-    identity = {key: now[key] for key in ("network", "steps")} | identity
+    """Add the settings that an earlier version did not have, and leave out keys that a newer version added."""
+    identity = {key: now[key] for key in ("network", "steps")} | {key: identity[key] for key in identity if key in now}
+    identity["targets"] = asdict(Targets.of(identity["targets"]))
     plan = identity.get("plan")
     if not isinstance(plan, dict) or "phases" not in plan:
         return identity
