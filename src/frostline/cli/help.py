@@ -24,7 +24,7 @@ frostline {__version__}: fine-tune a pretrained network on your own data.
   frostline report <run or sweep folder>                               its page, report.html, built anew
   frostline compare <run folder> <run folder>                          two runs on the same test samples
   frostline cache                                                      list cached outputs; clear=true deletes them
-  frostline predict run=<run folder> input=<folder or file>            a table of what it answers for new samples
+  frostline predict run=<run folder> input=<folder or file>            classes, numbers, texts, boxes, classes of pixels
   frostline explain run=<run folder> input=<picture>                   where its answer comes from; text='...' of texts
   frostline export run=<run folder> output=<file>.safetensors          its weights, adapters merged into them
   frostline index run=<run folder> input=<folder> output=<folder>      embed samples, to search them

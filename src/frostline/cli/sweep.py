@@ -1,6 +1,5 @@
 """Track the jobs of a running sweep: the folder of each, how it ended, and which did not run."""
 
-import shutil
 import sys
 import time
 from contextlib import suppress
@@ -9,9 +8,9 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from frostline.cli.job import overrides, sweep_folder
+from frostline.cli.job import overrides
 from frostline.cli.sweep_jobs import Jobs
-from frostline.cli.sweep_session import Session, within
+from frostline.cli.sweep_session import Session
 from frostline.errors import FrostlineError, RunError, few, in_short, shown, steps_in
 from frostline.paths import remove_empty
 from frostline.quoting import with_program
@@ -26,31 +25,6 @@ OF_SETTINGS = ("ConfigError", "PlanError")  # what fails again if it runs again
 SPARED, EVERY = 20, 5.0  # seconds between two leaderboards: for each second that writing one takes, and at least
 HELD = "frostline.backbones.held"  # weights and digests that runs of one process share
 LIMITS = ("max_seconds", "max_parameters", "pruner", "minutes")
-
-
-def job_folder() -> Path | None:
-    """The folder of the current job, or None outside a sweep. Raises ConfigError if it is not in the sweep's folder."""
-    sweep = sweep_folder()
-    return None if sweep is None else within(sweep, str(HydraConfig.get().sweep.subdir))
-
-
-def begun_folder() -> Path | None:
-    """The run folder of the current job if its run has begun: the job continues it. None outside a sweep."""
-    if sweep_folder() is None or Session.sweep is None:
-        return None
-    note = Session.sweep.note(int(HydraConfig.get().job.num))
-    folder = None if note is None else Session.sweep.folder / note.run
-    return folder if folder is not None and (folder / RECORD).is_file() else None
-
-
-def remove_remains(job: Path) -> None:
-    """Remove what a job that was killed left before its run had a record. job: its folder, inside the sweep's."""
-    note = Session.sweep.note(int(HydraConfig.get().job.num)) if Session.sweep is not None else None
-    if Session.sweep is None or note is None or note.attempts == 1:
-        return
-    folder = within(Session.sweep.folder, note.run)
-    if folder.is_dir() and not (folder / RECORD).is_file():
-        shutil.rmtree(folder)
 
 
 def _unused(sweep: Path, subdir: str) -> str:

@@ -14,9 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from frostline.cli.importing import uncollected
 from frostline.cli.job import overrides, sweep_folder
-from frostline.cli.sweep import begun_folder, job_folder, remove_remains
 from frostline.cli.sweep_arguments import GROUPS
-from frostline.cli.sweep_session import Session
 from frostline.commands.checks import check
 from frostline.config.schedules import whole_schedule
 from frostline.distributed.launcher import follows, many
@@ -48,8 +46,8 @@ def train(cfg: DictConfig) -> None:
     with open_dict(cfg):
         for group in GROUPS:
             del cfg[group]  # a run keeps its own settings only
-    tests = Session.settings is None or Session.settings.test == "all" or sweep_folder() is None
-    OmegaConf.update(cfg, "test", bool(cfg.test) and tests)
+    job = _sweep_job()
+    OmegaConf.update(cfg, "test", bool(cfg.test) and (job is None or job.is_tested))
     if cfg.resume is not None:
         raise ConfigError(
             "resume= belongs on the command line, not in YAML", where="resume", next_step=f"resume={cfg.resume}"
@@ -57,18 +55,26 @@ def train(cfg: DictConfig) -> None:
     if many() or cfg.requeue or cfg.trainer.num_nodes > 1:
         _take_up(cfg)
         return
-    job = job_folder()
-    if job is not None and Session.sweep is not None:
-        remove_remains(job)
-    begun = begun_folder()
-    if begun is not None:
-        _go_on(cfg, begun)
-        return
-    folder, setting = (job, "hydra.sweep.subdir") if job is not None else (at_home(cfg.run_dir), "run_dir")
+    if job is not None:
+        job.remove_remains()
+        if (begun := job.begun_folder()) is not None:
+            _go_on(cfg, begun)
+            return
+    folder, setting = (job.folder, "hydra.sweep.subdir") if job is not None else (at_home(cfg.run_dir), "run_dir")
     named = job is not None or not names_itself(cfg) or cfg.dry_run
     with run_folder(folder, named=named, setting=setting) as own:
         others = [override for override in overrides() if not override.startswith("run_dir=")]
         _start(placed(cfg, own), own, [*others, *_of_job(cfg), f"run_dir={own}"], resume=False)
+
+
+def _sweep_job() -> Any:
+    """A `SweepJob` in a sweep, else None. Raises ConfigError if the job's folder is not in the sweep's."""
+    sweep = sweep_folder()
+    if sweep is None:
+        return None
+    from frostline.cli.sweep_job import SweepJob  # imports all that runs sweeps
+
+    return SweepJob(sweep)
 
 
 def run_folder(
@@ -164,7 +170,8 @@ def _watched() -> Iterator[Any]:
     if follows():
         yield Watched(None) if os.environ.get(WATCHED) else None
         return
-    watch = Session.watch if sweep_folder() is not None else None
+    job = _sweep_job()
+    watch = None if job is None else job.watch
     if watch is None or not watch.decides:
         yield None
         return
