@@ -41,3 +41,5 @@ def test_a_score_has_an_interval_if_the_task_stores_its_value_for_each_sample() 
     assert found is not None
     assert found.value == pytest.approx(within.mean())
     assert parts_of(kept, "test/width") is None  # its mean is not the recorded score
+    right = Predictions({"scores": {"test/right": 0.5}}, own | {"target": np.zeros(60), "right": np.arange(60) < 30})
+    assert parts_of(right, "test/right") is not None  # a name that tasks with pixels use for counts by class

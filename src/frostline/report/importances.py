@@ -19,5 +19,5 @@ def importances_in(folder: Path) -> dict[str, float]:
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return {str(name): float(share) for name, share in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}

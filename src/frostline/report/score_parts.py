@@ -237,7 +237,8 @@ def _stored(name: str) -> Callable[[Mapping[str, Array], Mapping[str, Any]], Sum
         own = columns.get(name)
         if own is None or own.ndim != 1 or own.dtype.kind not in "bif" or not np.isfinite(own).all():
             return None
-        pixels = columns["target"].sum(1) if "right" in columns else np.ones(len(own))
+        counts_pixels = "right" in columns and columns["right"].ndim == 2
+        pixels = columns["target"].sum(1) if counts_pixels else np.ones(len(own))
         return ratio(own.astype(float), pixels)
 
     return score
