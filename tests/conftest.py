@@ -92,14 +92,6 @@ def _composed(config: str, overrides: tuple[str, ...]) -> DictConfig:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def composed_once() -> Iterator[None]:
-    """Hydra composes each command line twice, first to find its mode. Skip that here; real processes still do it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda self, config_name, overrides: None)
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
 def merged_once() -> Iterator[None]:
     """Hydra reads and merges the files of conf/ for each command line. Cache that here; real processes still do it."""
     with hydra_cached.cached():

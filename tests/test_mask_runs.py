@@ -20,6 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.commands.train import NOT_HERE
 from frostline.data.pictures.tiles import LARGER, OVERLAP, Tile, joined, tiles_of
+from frostline.paths import conf_dir
+from frostline.plan.composed import plan_of
 from test_resume import STOPPER
 from tiny_masks import PALETTE, put, rectangles, save
 
@@ -82,6 +84,9 @@ WAYS = {
 }  # fmt: skip
 
 
+PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("[!_]*.yaml") if file.stem != "none")
+
+
 @pytest.mark.parametrize("way", short_form(WAYS, "fpn"))
 def test_every_way_to_train_ends_with_scores(way: str, data: Path, program: Program) -> None:
     record = trained(program, data, *WAYS[way])
@@ -90,6 +95,15 @@ def test_every_way_to_train_ends_with_scores(way: str, data: Path, program: Prog
     assert [row["class"] for row in record["per_class"]] == ["0", "1", "2", "3"]
     assert sum(row["n"] for row in record["per_class"]) == 6 * 48 * 64
     assert bool(record["averages"]) == (way == "averaged")
+
+
+@pytest.mark.parametrize("plan", short_form(PLANS, "layerwise"))
+def test_every_plan_trains(plan: str, data: Path, program: Program, composed: Callable[..., Any]) -> None:
+    chosen = [*TINY, "head=linear", f"schedule={plan}", *(["adapter=lora"] if plan.startswith("adapter") else [])]
+    phases = [phase.name for phase in plan_of(composed(*chosen, "run_dir=logs/it")).phases]
+    record = trained(program, data, *chosen, *(f"schedule.phases.{name}.epochs=1" for name in phases))
+    assert [row["name"] for row in record["phases"]] == phases
+    assert record["metrics"]["test/n"] == 6
 
 
 def test_each_term_of_the_loss_is_logged(data: Path, program: Program) -> None:
