@@ -101,7 +101,7 @@ def _require_drawn(cfg: DictConfig, task: Task) -> None:
     """Raise ConfigError if `pictures=true` cannot be done."""
     if cfg.pictures and not task.draws:
         raise ConfigError(
-            "the predictions of this run cannot be drawn on pictures",
+            "this run predicts nothing that can be drawn on pictures, as boxes and classes of pixels can",
             where="pictures",
             next_step="leave pictures=true out",
         )
