@@ -24,8 +24,8 @@ Schema = Mapping[str, Any]  # by key: an annotation, a schema, or a function tha
 
 
 def completed_targets(written: Any) -> Any:
-    """A record of `Targets` in this version's format. Earlier versions wrote `mean` and `std` for every kind: for
-    numbers both, for tags the mean words of a sample as the only `mean`, for other kinds empty lists."""
+    """A record of `Targets` in this version's format. Earlier versions wrote `mean` and `std` for every kind: both for
+    numbers, for tags the mean words of a sample as `mean`, for others empty lists."""
     if not isinstance(written, dict) or "about" in written or not {"mean", "std"} <= written.keys():
         return written
     match written["mean"], written["std"]:
@@ -186,11 +186,11 @@ def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *ke
     """keys: of the identity; those that an earlier version did not write are skipped. Raises RunError that names the
     differences between config.yaml, from which `model` was made, and the run that wrote the checkpoint."""
     before: dict[str, Any] = content[CHECKPOINT_KEY]["identity"]
-    known = [key for key in keys if key in before]
     messages = {"parts": "the samples are split differently (data.split_seed, data.val_fraction, data.test_fraction)"}
     other = [
         messages.get(key) or difference
-        for key in known
+        for key in keys
+        if key in before
         for difference in _differences(before[key], model.identity[key], key)
     ]
     if other:
@@ -220,8 +220,7 @@ def _anew(checkpoint: Path, command: str) -> str:
 
 
 def stand_of(content: dict[str, Any], checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
-    """Where the checkpoint's run stands. command: the one that began it. Raises RunError if it is another run, or if
-    the best checkpoint is missing."""
+    """command: the one that began the run. Raises RunError if it is another run, or if its best checkpoint is missing."""
     saved: dict[str, Any] = content[CHECKPOINT_KEY]
     _require_same(_completed(saved["identity"], model.identity), model.identity, checkpoint)
     _require_best(content, checkpoint, _anew(checkpoint, command))
@@ -282,8 +281,7 @@ def _completed(identity: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 
 def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
     """Raises RunError that names the differences."""
-    other = list(_differences(before, now, ""))
-    if other:
+    if other := [*_differences(before, now, "")]:
         raise RunError(
             f"this is another run: {'; '.join(other)}",
             where=checkpoint,
