@@ -78,10 +78,10 @@ class Plan:
                 where="schedule.phases",
                 next_step="add one: 'schedule.phases={head: {thaw: none, epochs: 3}}'",
             )
-        problems = _wrong(Average, average, "schedule.average")
-        if problems:
+        found = _wrong(Average, average, "schedule.average")
+        if found:
             raise PlanError(
-                f"the average of weights has a wrong setting: {'; '.join(problems)}",
+                f"the average of weights has a wrong setting: {'; '.join(found)}",
                 where="schedule.average",
                 next_step="conf/schedule/_every_phase.yaml explains each setting",
             )
@@ -165,13 +165,13 @@ def _phase(name: str, own: Mapping[str, Any], every_phase: Mapping[str, Any]) ->
     settings = {**every_phase, **own, "name": name}
     shared, ends = every_phase.get("until"), own.get("until")
     until = {**_settings(shared), **_settings(ends)}
-    problems = [*_wrong(Phase, {**settings, "until": None}, where), *_wrong(Until, until, f"{where}.until")]
+    found = [*_wrong(Phase, {**settings, "until": None}, where), *_wrong(Until, until, f"{where}.until")]
     if not isinstance(ends, Mapping | None):
-        problems.append(f"{where}.until: {ends!r} is not settings, such as {{patience: 3}}")
-    if problems:
+        found.append(f"{where}.until: {ends!r} is not settings, such as {{patience: 3}}")
+    if found:
         raise PlanError(
-            f"phase '{name}' has {'a wrong setting' if len(problems) == 1 else f'{len(problems)} wrong settings'}: "
-            + "; ".join(problems),
+            f"phase '{name}' has {'a wrong setting' if len(found) == 1 else f'{len(found)} wrong settings'}: "
+            + "; ".join(found),
             where=where,
             next_step="conf/schedule/_every_phase.yaml explains each setting",
         )
