@@ -48,9 +48,9 @@ PICTURE_MODELS = [
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("markexpr") == "not long":  # `make test-all` draws as many examples as hypothesis does
-        settings.register_profile("short", max_examples=30)
-        settings.load_profile("short")
+    short = config.getoption("markexpr") == "not long"  # `make test-all` draws as many examples as hypothesis does
+    settings.register_profile("untimed", deadline=None, max_examples=30 if short else 100)
+    settings.load_profile("untimed")
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else it starts processes that each import torch
     gc.disable()  # until imports_frozen: collections take a tenth of all imports
     forked.prepare()

@@ -67,7 +67,7 @@ def test_any_flipped_byte_changes_nothing_or_is_seen(small_run: Path, tmp_path: 
     path.write_bytes(whole)
     expected = read_checkpoint(path)["state_dict"]
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.integers(0, len(whole) - 1), st.integers(1, 255))
     def holds(place: int, change: int) -> None:
         content = bytearray(whole)

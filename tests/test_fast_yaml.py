@@ -60,7 +60,7 @@ def test_values_read_the_same(text: str) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=5), VALUES, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_was_written_reads_the_same(content: dict[str, Any]) -> None:
     text = yaml.safe_dump(content, allow_unicode=True)
     assert repr(fast(text)) == repr(plain(text))

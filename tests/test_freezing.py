@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -26,7 +26,6 @@ from frostline.plan.freezing import (
 )
 from frostline.plan.phase import Phase
 
-untimed = settings(deadline=None)
 NAMES = ["stem", "middle", "bare", "top"]  # `bare` has no parameters
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -84,7 +83,6 @@ def test_exactly_what_lies_above_the_frost_line_learns(frozen: int) -> None:
     assert set(frozen_parameters(network, top)) == {p for n in NAMES[:frozen] for p in network.blocks[n].parameters()}
 
 
-@untimed
 @given(st.lists(st.integers(0, 4), max_size=5), st.integers(0, 4))
 def test_the_state_follows_from_the_last_frost_line_alone(before: list[int], last: int) -> None:
     network, top, fresh, fresh_top = backbone(), head(), backbone(), head()

@@ -97,7 +97,7 @@ def test_a_chunk_lies_in_memory_as_its_samples_whether_it_was_filled_up_or_not(l
     assert seen == [torch.empty(64, 3, 16, 16).contiguous(memory_format=layout).stride()] * 3
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(places=st.lists(st.integers(0, 79), min_size=1, max_size=150), line=st.integers(1, 4))
 def test_any_batch_of_samples_is_those_samples(places: list[int], line: int) -> None:
     assert torch.equal(FrozenPass(BUNDLED)(pictures(80, 16)[places], 0, line), all_at_once(line)[places])

@@ -46,7 +46,7 @@ def test_a_text_gives_the_same_bits_in_any_company(low: torch.dtype | None, stop
             assert torch.equal(alone[0], together[number])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=80), st.integers(1, 2))
 def test_outputs_on_the_way_lead_to_the_same_end(lengths: list[int], line: int) -> None:
     work = FrozenPass(backbone())

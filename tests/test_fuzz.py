@@ -40,7 +40,7 @@ SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
 def fuzzed(test: Callable[..., None]) -> Callable[..., None]:
     """The same examples every time in `make test`, others each time in `make fuzz`."""
     quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-    made = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=quiet, database=None)(test)
+    made = settings(max_examples=EXAMPLES, suppress_health_check=quiet, database=None)(test)
     return seed(0)(made) if "FROSTLINE_FUZZ" not in os.environ else made
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -303,10 +303,8 @@ def test_pictures_of_one_name_have_files_of_their_own(run: Path, program: Progra
 
 
 SIDE, TILE = st.integers(1, 200), st.integers(8, 200)
-quick = settings(deadline=None)
 
 
-@quick
 @given(width=SIDE, height=SIDE, tile=st.tuples(TILE, TILE))
 def test_tiles_cover_every_pixel_once(width: int, height: int, tile: tuple[int, int]) -> None:
     tiles = tiles_of((width, height), tile)
@@ -322,7 +320,6 @@ def test_tiles_cover_every_pixel_once(width: int, height: int, tile: tuple[int, 
     assert (len(tiles) > 1) == is_large
 
 
-@quick
 @given(width=SIDE, height=SIDE, tile=st.tuples(TILE, TILE))
 def test_joined_tiles_of_a_map_are_the_map(width: int, height: int, tile: tuple[int, int]) -> None:
     whole = torch.arange(width * height).view(height, width)
@@ -331,7 +328,6 @@ def test_joined_tiles_of_a_map_are_the_map(width: int, height: int, tile: tuple[
     assert torch.equal(joined(splits, tiles), whole)
 
 
-@quick
 @given(side=st.integers(100, 1000), tile=st.integers(20, 60))
 def test_neighbours_overlap_by_a_quarter_and_share_that_by_halves(side: int, tile: int) -> None:
     tiles: list[Tile] = tiles_of((side, tile), (tile, tile))

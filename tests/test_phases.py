@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 
@@ -17,7 +17,6 @@ from frostline.errors import PlanError
 from frostline.plan.phase import Phase
 from frostline.plan.phases import NO_AVERAGE, Plan
 
-untimed = settings(deadline=None)
 BLOCKS = ["stem", "layer1", "layer2", "layer3", "layer4"]
 CURVES = ("cosine", "linear", "constant")
 
@@ -34,7 +33,6 @@ steps_per_epoch = st.integers(1, 40)
 # --- the learning-rate curve ---
 
 
-@untimed
 @given(phases, steps_per_epoch)
 def test_the_curve_stays_between_0_and_1_and_learns_from_the_first_step(it: Phase, per_epoch: int) -> None:
     curve = [it.curve_at(step, per_epoch) for step in range(it.epochs * per_epoch)]
@@ -42,7 +40,6 @@ def test_the_curve_stays_between_0_and_1_and_learns_from_the_first_step(it: Phas
     assert curve[0] > 0
 
 
-@untimed
 @given(phases, steps_per_epoch)
 def test_the_curve_rises_through_the_warm_up_and_never_after(it: Phase, per_epoch: int) -> None:
     curve = [it.curve_at(step, per_epoch) for step in range(it.epochs * per_epoch + 1)]
@@ -52,7 +49,6 @@ def test_the_curve_rises_through_the_warm_up_and_never_after(it: Phase, per_epoc
     assert curve[warmup] == 1.0
 
 
-@untimed
 @given(phases, steps_per_epoch)
 def test_the_curve_ends_at_0_unless_it_is_constant(it: Phase, per_epoch: int) -> None:
     total = it.epochs * per_epoch
@@ -92,7 +88,6 @@ def test_after_the_warm_up_cosine_is_torchs_own_over_the_rest() -> None:
     assert [it.curve_at(step, 10) for step in range(5, 30)] == pytest.approx(rest, abs=1e-6)
 
 
-@untimed
 @given(st.floats(1e-3, 10), st.floats(0.01, 1), st.integers(0, 30))
 def test_the_rate_of_a_block_is_scaled_once_per_depth(lr_scale: float, layer_decay: float, depth: int) -> None:
     it = phase(lr_scale=lr_scale, layer_decay=layer_decay)
@@ -111,7 +106,6 @@ def test_the_frost_line_is_a_number_of_blocks_from_the_stem(thaw: int | str, fro
     assert phase(thaw=thaw).frost_line(BLOCKS) == frozen
 
 
-@untimed
 @given(st.lists(st.text("abcdef", min_size=1, max_size=3), min_size=1, max_size=12, unique=True), st.data())
 def test_a_block_by_name_is_the_same_as_by_number(blocks: list[str], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(blocks) - 1))
@@ -231,7 +225,6 @@ def test_a_setting_of_the_wrong_type_is_refused(wrong: dict[str, Any]) -> None:
 # --- what is thawed ---
 
 
-@untimed
 @given(st.integers(-5, 5))
 def test_a_number_of_blocks_counts_from_the_top_and_a_negative_one_from_the_stem(number: int) -> None:
     thawed = phase(thaw=number).thawed(BLOCKS)

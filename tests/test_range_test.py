@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_phase
@@ -15,7 +15,6 @@ from frostline.commands.lr_find.range_test import FALLEN, RangeTest, RateCurve, 
 from frostline.commands.lr_find.table import print_rates
 from frostline.errors import ConfigError
 
-untimed = settings(deadline=None)
 TEST = RangeTest(steps=100, lowest=1e-6, highest=10.0)
 tests = st.builds(RangeTest, steps=st.integers(10, 300), lowest=st.floats(1e-8, 1e-3), highest=st.floats(1e-2, 1000))
 losses = st.lists(st.floats(0, 1e6), min_size=1, max_size=100)
@@ -35,7 +34,6 @@ def valley(bottom: int, *, steps: int = 100) -> list[float]:
 # --- the test ---
 
 
-@untimed
 @given(tests)
 def test_rates_rise_from_the_lowest_to_the_highest_by_one_factor(test: RangeTest) -> None:
     rates = test.rates()
@@ -88,7 +86,6 @@ def test_small_losses_that_scatter_are_no_divergence() -> None:
 # --- the curve ---
 
 
-@untimed
 @given(losses)
 def test_smoothed_losses_stay_within_the_losses(values: list[float]) -> None:
     smoothed = curve(values).smoothed
@@ -97,7 +94,6 @@ def test_smoothed_losses_stay_within_the_losses(values: list[float]) -> None:
     assert all(min(values) - room <= value <= max(values) + room for value in smoothed)
 
 
-@untimed
 @given(st.floats(0.1, 10), st.integers(1, 100))
 def test_what_is_level_stays_level(level: float, steps: int) -> None:
     assert curve([level] * steps).smoothed == pytest.approx([level] * steps)
@@ -132,7 +128,6 @@ def test_where_nothing_falls_nothing_is_suggested(values: list[float]) -> None:
     assert curve(values).suggestion is None
 
 
-@untimed
 @given(tests, st.lists(st.floats(0, 1e6), min_size=300, max_size=300), st.integers(1, 300))
 def test_a_suggestion_lies_within_the_rates_that_were_tried(test: RangeTest, values: list[float], steps: int) -> None:
     at = curve(values[: min(steps, test.steps)], test).suggestion

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from faked import phase_row
@@ -15,7 +15,6 @@ from frostline.errors import RunError
 from frostline.runs import record as module
 from frostline.runs.record import FILE, SCHEMA, Record, Stopwatch
 
-untimed = settings(deadline=None)
 KEYS = [
     "schema", "command", "seed", "status", "error", "versions", "data", "notes", "model", "foreign", "phases",
     "monitor", "mode", "baselines", "averages", "best", "metrics", "intervals", "test_uses", "slices", "calibration",
@@ -96,7 +95,6 @@ def test_null_scores_are_read_as_not_a_number(tmp_path: Path) -> None:
     assert (found.intervals, found.rank) == ({}, math.inf)
 
 
-@untimed
 @given(st.dictionaries(st.sampled_from(["setup", "fit", "test", "more"]), st.floats(0, 1e6)))
 def test_the_total_is_the_sum_of_the_others_however_often_it_is_written(
     tmp_path_factory: pytest.TempPathFactory, seconds: dict[str, float]

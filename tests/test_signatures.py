@@ -8,12 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from frostline.config.signatures import problems, value_problem
 
-untimed = settings(deadline=None)
 MODULE = '''
 from dataclasses import dataclass
 from typing import Any, Literal, Optional, Union
@@ -178,7 +177,6 @@ REFERENCE: dict[str, Callable[[Any], bool]] = {
 
 
 @pytest.mark.parametrize("annotation", REFERENCE)
-@untimed
 @given(value=plain)
 def test_any_value_is_judged_as_isinstance_would(annotation: str, value: Any) -> None:
     problem = value_problem("key", value, annotation)

@@ -40,7 +40,7 @@ def numbers(sweep: Sweep) -> list[int]:
     return in_order(sweep, sweep.jobs, Lengths(sweep, sweep.jobs))([*range(len(sweep.jobs))])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     jobs=st.lists(JOB, min_size=1, max_size=10, unique=True),
     running=st.none() | st.integers(0, 9),

@@ -184,7 +184,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, name: str, new_forma
 
 
 @given(content=st.binary(max_size=40), name=st.sampled_from(["weights.pth", "weights.safetensors"]))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_any_other_file_is_refused(tmp_path: Path, content: bytes, name: str) -> None:
     (tmp_path / name).write_bytes(content)

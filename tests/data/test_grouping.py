@@ -26,7 +26,7 @@ from frostline.training.predictions import table_of
 Make = Callable[..., Data]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6)), min_size=2, max_size=60),
     st.sampled_from([0.1, 0.25, 0.5]),

@@ -11,7 +11,7 @@ from torch import Tensor
 from frostline.data.identity_batches import IdentityBatches, per_identity_of
 from frostline.errors import ConfigError, DataError
 
-quick = settings(deadline=None, max_examples=30)
+quick = settings(max_examples=30)
 LABELS = st.lists(st.integers(1, 30), min_size=2, max_size=12).map(
     lambda sizes: torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
 )

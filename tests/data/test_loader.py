@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from lightning.fabric.utilities.data import _set_sampler_epoch
 from torch import Tensor
@@ -16,7 +16,6 @@ from frostline.data.pictures.sources import ArrayPictures, FilePictures
 from frostline.data.split import Split, Transfers, loader
 from frostline.errors import DataError
 
-quick = settings(deadline=None)
 SAMPLES = st.integers(1, 300)
 SIZES = st.integers(1, 64)
 RANKS = st.integers(1, 6)
@@ -41,14 +40,12 @@ def can_be_shared(num_samples: int, batch_size: int, world_size: int) -> bool:
 
 
 @given(n=SAMPLES, size=SIZES, world=RANKS, epoch=EPOCHS)
-@quick
 def test_every_sample_comes_once_over_all_ranks(n: int, size: int, world: int, epoch: int) -> None:
     assume(can_be_shared(n, size, world))
     assert sorted(chain(*chain(*ranks(n, size, world, epoch=epoch)))) == list(range(n))
 
 
 @given(n=SAMPLES, size=SIZES, world=RANKS)
-@quick
 def test_every_sample_is_evaluated_once_over_all_ranks(n: int, size: int, world: int) -> None:
     assume(n >= world)
     shares = ranks(n, size, world, shuffle=False)
@@ -58,7 +55,6 @@ def test_every_sample_is_evaluated_once_over_all_ranks(n: int, size: int, world:
 
 
 @given(n=SAMPLES, size=SIZES, world=RANKS)
-@quick
 def test_global_batches_are_full_within_one_and_never_too_large(n: int, size: int, world: int) -> None:
     assume(can_be_shared(n, size, world))
     together = [sum(map(len, batch)) for batch in zip(*ranks(n, size, world), strict=True)]
@@ -68,7 +64,6 @@ def test_global_batches_are_full_within_one_and_never_too_large(n: int, size: in
 
 
 @given(n=SAMPLES, size=SIZES, world=RANKS, epoch=EPOCHS)
-@quick
 def test_all_ranks_take_equally_many_steps_as_they_say(n: int, size: int, world: int, epoch: int) -> None:
     """Else the ranks wait for each other's gradients for ever."""
     assume(can_be_shared(n, size, world))
@@ -78,7 +73,6 @@ def test_all_ranks_take_equally_many_steps_as_they_say(n: int, size: int, world:
 
 
 @given(n=SAMPLES, size=SIZES, world=RANKS)
-@quick
 def test_the_length_of_an_evaluation_is_what_comes(n: int, size: int, world: int) -> None:
     assume(n >= world)
     lengths = [len(EpochBatches(n, size, shuffle=False, seed=0, rank=r, world_size=world)) for r in range(world)]
@@ -86,7 +80,6 @@ def test_the_length_of_an_evaluation_is_what_comes(n: int, size: int, world: int
 
 
 @given(n=SAMPLES, size=SIZES, world=RANKS, epoch=EPOCHS, shuffle=st.booleans())
-@quick
 def test_the_weighted_mean_of_the_ranks_is_the_mean_of_the_batch(
     n: int, size: int, world: int, epoch: int, shuffle: bool
 ) -> None:
@@ -99,7 +92,6 @@ def test_the_weighted_mean_of_the_ranks_is_the_mean_of_the_batch(
 
 
 @given(n=SAMPLES, size=SIZES, seed=st.integers(0, 2**40), epoch=EPOCHS)
-@quick
 def test_the_order_is_a_function_of_seed_and_epoch(n: int, size: int, seed: int, epoch: int) -> None:
     sampler = EpochBatches(n, size, shuffle=True, seed=seed)
     for other in (epoch + 1, 0, epoch):  # whatever came before
@@ -114,7 +106,6 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 
 @given(n=SAMPLES, size=SIZES, epoch=EPOCHS)
-@quick
 def test_an_evaluation_keeps_the_order(n: int, size: int, epoch: int) -> None:
     assert list(chain(*ranks(n, size, 1, shuffle=False, epoch=epoch)[0])) == list(range(n))
 
@@ -135,7 +126,6 @@ def test_a_batch_size_that_leaves_a_crumb_is_not_what_is_advised() -> None:
 
 
 @given(st.lists(st.integers(1, 60), min_size=8, max_size=80).map(torch.tensor), st.integers(2, 4), st.integers(1, 40))
-@quick
 def test_what_is_advised_where_ranks_would_get_nothing_is_enough(lengths: Tensor, ranks: int, size: int) -> None:
     said = {"batch_size": size, "batch_tokens": 1}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from frostline.data.pictures.counter_random import uniform
@@ -43,7 +43,6 @@ def test_the_reference_gives_the_published_numbers() -> None:
 
 
 @given(seed=SEEDS, epoch=EPOCHS, samples=st.lists(st.integers(0, 2**40), min_size=1, max_size=5))
-@settings(deadline=None)
 def test_numbers_are_those_of_plain_python(seed: int, epoch: int, samples: list[int]) -> None:
     got = uniform(seed, epoch, torch.tensor(samples), 6)
     assert got.dtype == torch.float32
@@ -51,7 +50,6 @@ def test_numbers_are_those_of_plain_python(seed: int, epoch: int, samples: list[
 
 
 @given(seed=SEEDS, epoch=EPOCHS)
-@settings(deadline=None)
 def test_numbers_lie_from_0_up_to_but_not_1(seed: int, epoch: int) -> None:
     got = uniform(seed, epoch, torch.arange(500), 14)
     assert got.min() >= 0

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -16,7 +16,6 @@ from frostline.data.sampling import balanced_subset, require_per_class, stratifi
 from frostline.data.texts.readers import Conll, HfDataset, TextCsv
 from frostline.errors import DataError
 
-quick = settings(deadline=None)
 SEEDS = st.integers(0, 2**31)
 FRACTIONS = st.floats(0.001, 0.999)
 
@@ -34,7 +33,6 @@ def per_class(labels: Tensor) -> Counter[int]:
 
 
 @given(labels=labelled(), fraction=FRACTIONS, seed=SEEDS)
-@quick
 def test_every_sample_is_on_one_side_and_in_order(labels: Tensor, fraction: float, seed: int) -> None:
     rest, split = stratified_split(labels, fraction, seed)
     assert sorted([*rest.tolist(), *split.tolist()]) == list(range(len(labels)))
@@ -43,7 +41,6 @@ def test_every_sample_is_on_one_side_and_in_order(labels: Tensor, fraction: floa
 
 
 @given(labels=labelled(), fraction=FRACTIONS, seed=SEEDS)
-@quick
 def test_each_class_gives_its_share_within_one_and_stays_on_both_sides(
     labels: Tensor, fraction: float, seed: int
 ) -> None:
@@ -55,7 +52,6 @@ def test_each_class_gives_its_share_within_one_and_stays_on_both_sides(
 
 
 @given(labels=labelled(), fraction=FRACTIONS, seed=SEEDS)
-@quick
 def test_the_same_seed_gives_the_same_split(labels: Tensor, fraction: float, seed: int) -> None:
     first, second = (stratified_split(labels.clone(), fraction, seed) for _ in range(2))
     assert torch.equal(first[0], second[0])
@@ -63,7 +59,6 @@ def test_the_same_seed_gives_the_same_split(labels: Tensor, fraction: float, see
 
 
 @given(seed=SEEDS, other=SEEDS)
-@quick
 def test_another_seed_gives_another_split(seed: int, other: int) -> None:
     assume(seed != other)
     labels = torch.arange(400) % 4  # two equal splits of 20 of 100, four times over: never
@@ -86,7 +81,6 @@ def test_the_part_is_a_draw_and_not_the_beginning() -> None:
 
 
 @given(labels=labelled(least=1), limit=st.integers(1, 250), seed=SEEDS)
-@quick
 def test_a_subset_has_its_size_and_each_sample_once(labels: Tensor, limit: int, seed: int) -> None:
     subset = balanced_subset(labels, limit, seed).tolist()
     assert len(subset) == min(limit, len(labels))
@@ -95,7 +89,6 @@ def test_a_subset_has_its_size_and_each_sample_once(labels: Tensor, limit: int, 
 
 
 @given(labels=labelled(least=1), limit=st.integers(1, 250), seed=SEEDS)
-@quick
 def test_a_subset_has_as_many_of_each_class_as_there_are_to_have(labels: Tensor, limit: int, seed: int) -> None:
     available, taken = per_class(labels), per_class(labels[balanced_subset(labels, limit, seed)])
     most = max(taken.values())
@@ -103,7 +96,6 @@ def test_a_subset_has_as_many_of_each_class_as_there_are_to_have(labels: Tensor,
 
 
 @given(seed=SEEDS, other=SEEDS)
-@quick
 def test_another_seed_gives_another_subset(seed: int, other: int) -> None:
     assume(seed != other)
     labels = torch.arange(300) % 3

@@ -133,7 +133,7 @@ def test_the_last_lines_are_validation_and_test(make: Make) -> None:
     assert data.notes == [f"by 'at': {said}"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 6), min_size=3, max_size=40), st.sampled_from([0.1, 0.2, 0.5]), st.integers(1, 2))
 def test_equal_times_stay_together(values: list[int], fraction: float, keep: int) -> None:
     times = torch.tensor(values)

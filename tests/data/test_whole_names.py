@@ -63,7 +63,7 @@ SIX = dict.fromkeys("abcdef", 4)
     st.booleans(),
     st.sampled_from([0.1, 0.3, 0.6]),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_no_identity_and_no_group_is_on_two_sides(
     samples: list[tuple[int, int]], grouped: bool, fraction: float
 ) -> None:

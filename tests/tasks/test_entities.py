@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 from torch import Tensor
@@ -11,7 +11,6 @@ from frostline.tasks.entities import Scheme
 
 NAMES = ["O", *(f"{prefix}-{kind}" for kind in ("person", "creative-work", "x") for prefix in "BIES"), "B", "I"]
 SENTENCES = st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=8), min_size=1, max_size=6)
-quick = settings(deadline=None)
 
 
 def flat(sentences: list[list[str]], names: list[str] = NAMES) -> tuple[Tensor, Tensor]:
@@ -42,7 +41,6 @@ def seqevals(sentences: list[list[str]]) -> list[tuple[str, int, int]]:
 @given(sentences=SENTENCES)
 @example([["I-x"], ["I-x", "I-person", "B-person", "I-person", "O", "I-person"]])
 @example([["B-x", "E-x", "I-x", "E-x", "E-x", "S-x", "I-x", "S-x"], ["O", "B", "I", "I-x"]])
-@quick
 def test_entities_are_those_of_seqeval(sentences: list[list[str]]) -> None:
     assert found(sentences) == seqevals(sentences)
 
@@ -50,7 +48,6 @@ def test_entities_are_those_of_seqeval(sentences: list[list[str]]) -> None:
 @given(
     pairs=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES), st.booleans()), min_size=1, max_size=30)
 )
-@quick
 def test_an_entity_is_met_by_one_of_its_type_and_its_words(pairs: list[tuple[str, str, bool]]) -> None:
     wanted: list[list[str]] = []
     given_: list[list[str]] = []

@@ -30,7 +30,7 @@ def of_rows(rows: list[tuple[int, float, float]]) -> tuple[Tensor, Worth, Tensor
     return score, Worth(gain, gain >= 2), user.long()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ROWS)
 def test_gain_is_that_of_scikit_learn_for_each_user(rows: list[tuple[int, float, float]]) -> None:
     scores, worth, users = of_rows(rows)
@@ -42,7 +42,7 @@ def test_gain_is_that_of_scikit_learn_for_each_user(rows: list[tuple[int, float,
     assert by_user(scores, worth, users).ndcg.tolist() == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(ROWS, st.integers(0, 9))
 def test_recall_is_the_mean_over_all_orders_of_equal_outputs(rows: list[tuple[int, float, float]], seed: int) -> None:
     """The mean over many orders, drawn at random, is close to it."""

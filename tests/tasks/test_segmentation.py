@@ -21,7 +21,7 @@ from frostline.errors import ConfigError
 from frostline.tasks.segmentation import IGNORED, Segmentation
 
 NAMES = ["road", "sky", "tree", "car"]
-quick = settings(deadline=None, max_examples=40)
+quick = settings(max_examples=40)
 
 
 def task(

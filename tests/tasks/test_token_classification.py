@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 from sklearn.metrics import log_loss
@@ -146,7 +146,6 @@ def tagged(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int]]]:
 
 
 @given(said=tagged(), gap=st.integers(0, 2), cut=st.integers(0, 6))
-@settings(deadline=None)
 def test_scores_of_any_tags_are_seqevals(said: tuple[list[list[int]], list[list[int]]], gap: int, cut: int) -> None:
     """Words `gap` tokens apart, in two batches."""
     length = (gap + 1) * max(1, *(len(sentence) for sentence in said[0]))

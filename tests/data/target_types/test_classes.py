@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import one_hot
 
@@ -68,7 +68,6 @@ def test_a_column_has_one_use(columns: list[str], dividing: dict[str, str], said
     share=st.floats(0, 1, width=32),
     shift=st.integers(0, 20),
 )
-@settings(deadline=None)
 def test_mixed_classes_are_probabilities(targets: list[int], share: float, shift: int) -> None:
     own = torch.tensor(targets)
     other = own.roll(shift)

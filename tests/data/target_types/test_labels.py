@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from frostline.contracts.targets import Targets
@@ -45,7 +45,6 @@ def test_the_rarest_label_of_a_sample_is_its_stratum() -> None:
 
 
 @given(number=st.integers(30, 200), seed=st.integers(0, 2**31), fraction=st.floats(0.1, 0.5))
-@settings(deadline=None)
 def test_rare_labels_are_shared_out_and_frequent_ones_follow(number: int, seed: int, fraction: float) -> None:
     draw = torch.Generator().manual_seed(seed)
     targets = (torch.rand(number, 3, generator=draw) < torch.tensor([0.5, 0.3, 0.1])).float()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from frostline.contracts.targets import Targets
@@ -42,7 +42,6 @@ def test_numbers_have_the_mean_and_the_deviation_of_their_column(offset: float) 
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=50), data=st.data())
-@settings(deadline=None)
 def test_the_order_of_the_samples_changes_no_bit(values: list[float], data: st.DataObject) -> None:
     column, other = (torch.tensor(it)[:, None] for it in (values, data.draw(st.permutations(values))))
     assert NUMBERS.describe(["a"], column) == NUMBERS.describe(["a"], other)
@@ -65,7 +64,6 @@ def test_names_of_numbers_are_no_classes() -> None:
 
 
 @given(number=st.integers(1, 500), seed=st.integers(0, 2**31))
-@settings(deadline=None)
 def test_strata_of_numbers_are_quantiles(number: int, seed: int) -> None:
     values = torch.randn(number, 1, generator=torch.Generator().manual_seed(seed)).exp()
     strata = NUMBERS.strata(values)

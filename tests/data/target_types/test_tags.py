@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from frostline.contracts.targets import NO_TAG, Targets
@@ -42,7 +42,6 @@ def test_the_rarest_tag_of_a_sample_is_its_stratum_however_many_words_have_it() 
 
 
 @given(number=st.integers(20, 100), seed=st.integers(0, 2**31))
-@settings(deadline=None)
 def test_strata_of_tags_are_those_of_labels(number: int, seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     tags = torch.multinomial(torch.tensor([20.0, 5, 3, 1]), number * 6, replacement=True, generator=draw)
