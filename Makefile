@@ -31,10 +31,10 @@ IMPORTED := lightning.pytorch, torchmetrics.detection, torch.utils.tensorboard, 
 # mypy runs beside the tests, which leave a core idle now and then.
 test: lint
 	@mkdir -p .mypy_cache
-	@$(BIN)/python -m mypy >.mypy_cache/said 2>&1 & types=$$!; \
+	@$(BIN)/python -m mypy >.mypy_cache/output 2>&1 & types=$$!; \
 		PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "import $(IMPORTED)"; \
 		$(TESTS) --durations=10 $(ARGS); tests=$$?; \
-		wait $$types; types=$$?; cat .mypy_cache/said; exit $$((tests + types))
+		wait $$types; types=$$?; cat .mypy_cache/output; exit $$((tests + types))
 
 test-all: lint types
 	$(TESTS) -m "" $(ARGS)
