@@ -1,6 +1,7 @@
 """Who may import whom: the ordered list of rooms, held against every file of src/frostline."""
 
 import ast
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -212,6 +213,13 @@ def test_help_is_printed_without_hydra(asked: list[str]) -> None:
     answer = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True)
     assert answer.stdout.startswith(__version__ if "--version" in asked else f"frostline {__version__}")
     assert answer.stdout.endswith("\nset()\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_stream_is_as_one_that_nobody_reads(closed: str, tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m frostline train --cfg job {closed} && touch done"
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, check=True)
+    assert (tmp_path / "done").is_file()
 
 
 def test_importing_the_door_really_loads_none_of_them() -> None:
