@@ -450,6 +450,22 @@ def test_what_is_typed_replaces_a_line_of_the_space_of_a_recipe(program: Program
     assert {"head.dropout=0.5", "seed=7"} <= {*search["fixed"]}
 
 
+@pytest.mark.usefixtures("untrained")
+def test_settings_typed_together_replace_lines_of_the_space_within_them(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    params = "{schedule.phases.head.epochs: '1,2', optimizer.lr: '0.1,0.2'}"
+    recipe = f"# @package _global_\nhydra: {{sweeper: {{params: {params}}}}}\n"
+    (tmp_path / "conf" / "experiment" / "space.yaml").write_text(recipe)
+    typed = ["--config-dir", "conf", "experiment=space", "schedule=head_only", "schedule.phases.head={epochs:3}"]
+    assert program("train", "-m", *typed, *faked.SMALL, "hydra.sweep.dir=S").code == 0
+    jobs = Sweep.read(tmp_path / "S").jobs
+    assert [[it for it in job if it.startswith("optimizer.lr")] for job in jobs] == [
+        ["optimizer.lr=0.1"],
+        ["optimizer.lr=0.2"],
+    ]
+    assert not any("schedule.phases.head.epochs" in it for job in jobs for it in job)
+
+
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "leaderboard.csv").open() as file:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -140,8 +141,7 @@ class Jobs(Sweeper):
         require_once(typed)
         if isinstance(settings, Plans):
             require_once_each(settings)
-        given = {(it.key_or_group, it.package) for it in typed}
-        listed = [it for it in parser.parse_overrides(self._params) if (it.key_or_group, it.package) not in given]
+        listed = [it for it in parser.parse_overrides(self._params) if not any(_replaces(own, it) for own in typed)]
         of_jobs = [it for it in [*listed, *typed] if not is_of_sweep(it.key_or_group)]
         of_jobs = parser.parse_overrides(with_seeds([str(it.input_line) for it in of_jobs], settings.seeds))
         plan = planned(of_jobs, settings, settings_listed) if isinstance(settings, Search) else None
@@ -227,6 +227,12 @@ class Jobs(Sweeper):
     def stand_in(cls) -> None:
         """Register this class under the name of Hydra's own: Hydra creates only plugins of its own packages."""
         Plugins.instance().class_name_to_class[BASIC] = cls
+
+
+def _replaces(typed: Override, listed: Override) -> bool:
+    """Whether what is typed sets what a recipe lists, or all that contains it."""
+    within = f"{listed.key_or_group}.".startswith(f"{typed.key_or_group}.")
+    return within and typed.package == listed.package
 
 
 def _planned(config: DictConfig) -> float:
