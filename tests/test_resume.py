@@ -19,9 +19,11 @@ from PIL import Image
 from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.cli.main import main
 from frostline.runs.folders import claimed, stamp
+from frostline.training import trainer
 from frostline.training.callbacks.checkpoint_files import LateFiles, WholeFiles
 from frostline.training.callbacks.checkpoints import PlacedCheckpoint
 from frostline.training.finetuner import CHECKPOINT_KEY
+from frostline.training.trainer import CHOSEN
 from tiny import CHAIN
 
 # Four batches an epoch, small pictures, two epochs a phase, dropout and augmentation on, float32.
@@ -366,6 +368,22 @@ def test_keys_of_a_newer_version_do_not_hinder_a_resume(
     answer = program("train", f"resume={stopped}", "trust=true")
     assert answer.code == 0, answer.err
     _require_equal(stopped, whole)
+
+
+@pytest.mark.parametrize("precision", short_form(CHOSEN, "bf16-mixed"))
+def test_a_resume_keeps_the_precision_that_was_chosen_where_the_run_began(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[..., Answer]
+) -> None:
+    run, (other,) = tmp_path / "run", {*CHOSEN} - {precision}
+    monkeypatch.setattr(trainer, "_precision", lambda wanted, _: precision if wanted == "auto" else wanted)
+    monkeypatch.setenv("STOP_AT", f"train 6 {int(signal.SIGTERM)}")
+    assert _train(run, *SHORT, STOPPER, "trainer.precision=auto", f"run_dir={run}") == 128 + signal.SIGTERM
+    monkeypatch.delenv("STOP_AT")
+    monkeypatch.setattr(trainer, "_precision", lambda wanted, _: other if wanted == "auto" else wanted)
+    answer = program("train", f"resume={run}", "trust=true")
+    assert answer.code == 0, answer.err
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["frostline"]["precision"] == precision
 
 
 # --- jobs of SLURM ---

@@ -42,6 +42,7 @@ from frostline.training.init_from import init_from
 from frostline.training.predictions import PredictionFiles
 from frostline.training.projector import remove_features
 from frostline.training.scoring import test
+from frostline.training.trainer import CHOSEN
 
 # Warnings of Lightning and torch that do not apply here, with the reason.
 NOT_HERE = (
@@ -138,6 +139,9 @@ def _built(cfg: Settings, checkpoint: Path | None, command: str) -> tuple[Built,
     if checkpoint is None:
         return build(cfg, load_weights=cfg.init_from is None), None
     content = read_saved(checkpoint, command)
+    began_in = content[CHECKPOINT_KEY].get("precision")
+    if cfg.trainer.precision == "auto" and began_in in CHOSEN:  # another machine would choose another
+        cfg = Settings(cfg, trainer=Settings(cfg.trainer, precision=began_in))
     built = build(cfg, load_weights=False, views=content[CHECKPOINT_KEY]["identity"].get("views"))
     if isinstance(built.trainer.logger, Curves):
         built.trainer.logger.resume_at(int(content["global_step"]))

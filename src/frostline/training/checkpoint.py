@@ -220,7 +220,7 @@ def _anew(checkpoint: Path, command: str) -> str:
 
 
 def stand_of(content: dict[str, Any], checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
-    """command: the one that began the run. Raises RunError if it is another run, or if its best checkpoint is missing."""
+    """command: the one that began the run. Raises RunError if it is another, or if its best checkpoint is missing."""
     saved: dict[str, Any] = content[CHECKPOINT_KEY]
     _require_same(_completed(saved["identity"], model.identity), model.identity, checkpoint)
     _require_best(content, checkpoint, _anew(checkpoint, command))

@@ -268,7 +268,6 @@ class FineTuner(LeanModule):
         trainer = self.trainer
         batches = trainer.fit_loop.epoch_loop.batch_progress
         mid_epoch = not batches.is_last_batch
-        last_epoch = trainer.current_epoch + 1 >= self._epochs_planned()
         scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         checkpoint[CHECKPOINT_KEY] = {
             "phase": self.phase.name,
@@ -276,7 +275,8 @@ class FineTuner(LeanModule):
             "epoch": self.current_epoch,
             "batches": batches.current.ready if mid_epoch else 0,
             "losses": self._losses_of_ranks(),
-            "ended": not mid_epoch and (last_epoch or trainer.should_stop),
+            "ended": not mid_epoch and (trainer.current_epoch + 1 >= self._epochs_planned() or trainer.should_stop),
+            "precision": trainer.precision,
             "val": scores,
             "average": None,
             "identity": self.identity,

@@ -166,6 +166,9 @@ def _on_cpu(accelerator: str) -> bool:
     return accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
 
 
+CHOSEN = ("bf16-mixed", "32-true")  # by trainer.precision=auto
+
+
 def _precision(precision: str, accelerator: str) -> str:
     if precision != "auto":
         return precision
