@@ -70,7 +70,7 @@ def function(x: int, /, y: str, *, z: bool = False): ...
 # What each parameter of Base takes, what it does not, and how a refusal says what it takes.
 PARAMETERS: dict[str, tuple[list[Any], list[Any], str]] = {
     "whole": ([0, -3, 10**20], [1.0, "1", True, None, [1]], "a whole number"),
-    "number": ([0, 1.5, -2], [math.inf, math.nan, "1.5", False, None, [1.0]], "a number"),
+    "number": ([0, 1.5, -2], [math.inf, math.nan, 10**400, "1.5", False, None, [1.0]], "a number"),
     "text": (["", "a", "1"], [1, None, True, ["a"]], "text"),
     "flag": ([True, False], [0, 1, "true", None], "true or false"),
     "size": ([1, 512], [0, -1, 1.5, True, None], "a whole number x with x > 0"),

@@ -6,7 +6,7 @@ understood here (a torch type, an alias of another package) allows every value.
 """
 
 import ast
-import math
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -19,9 +19,10 @@ from frostline.quoting import list_of
 Check = Callable[[Any], bool]
 
 
+MOST = sys.float_info.max  # beyond it are infinities, integers that no float holds, and, as it compares with none, NaN
 PLAIN: dict[str, Check] = {
     "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and -MOST <= value <= MOST,
     "str": lambda value: isinstance(value, str),
     "bool": lambda value: isinstance(value, bool),
     "None": lambda value: value is None,
