@@ -314,6 +314,9 @@ def test_the_summary_names_each_next_step_once(program: Program, tmp_path: Path)
     told = program("leaderboard", "S").out
     assert "failed       0: memory ran out\n  next:  frostline rank\n" in told
     assert "failed       1: memory ran out\n  next:  data.batch_size=8\n    or:  trainer=cpu\n" in told
+    record.error = {"type": "ArithmeticError", "message": "an error without a step"}
+    record.write(tmp_path / "S" / "1")
+    assert program("leaderboard", "S").out.count("an error without a step") == 1
     assert "\n".join([*lost, "  next:  model.weights=<a file>", ""]) in told
 
 

@@ -111,7 +111,7 @@ def in_short(message: str) -> str:
 def steps_in(message: str) -> str:
     """The lines `next:` and `or:` of the text of an error, "" if it has none."""
     _, begin, steps = message.rpartition(NEXT)
-    return f"{begin[1:]}{steps}"
+    return f"{begin[1:]}{steps}" if begin else ""
 
 
 def few(names: Sequence[str], most: int = FEW) -> str:
