@@ -123,6 +123,13 @@ def test_how_high_a_divergence_goes_does_not_matter() -> None:
     assert curve(wild).suggestion == curve(calm).suggestion
 
 
+def test_one_wild_batch_on_the_way_down_hides_no_suggestion() -> None:
+    calm, wild = valley(bottom=80)[:90], valley(bottom=80)[:90]
+    wild[40] = 50.0
+    assert curve(calm).suggestion is not None
+    assert curve(wild).suggestion == pytest.approx(curve(calm).suggestion, rel=0.3)
+
+
 @pytest.mark.parametrize("values", [[2.3] * 100, [2.3 + 0.1 * (-1) ** step for step in range(100)], [2.3], valley(2)])
 def test_where_nothing_falls_nothing_is_suggested(values: list[float]) -> None:
     assert curve(values).suggestion is None

@@ -85,12 +85,17 @@ class RateCurve:
         return self.test.rates()[: len(self.losses)]
 
     @cached_property
-    def smoothed(self) -> list[float]:
-        """Losses smoothed exponentially in both directions, as smoothing over the past alone lags behind the rate.
-        Losses are clipped at the worst of the beginning: how high a divergence goes says nothing of lower rates."""
+    def clipped(self) -> list[float]:
+        """Losses clipped at the worst of the beginning: how high a divergence goes says nothing of lower rates."""
         worst = max(self.losses[: _beginning(self.test.memory)])
-        losses = [min(loss, worst) for loss in self.losses]
-        totals, weights = (_sums_of_both(values, self.test.memory) for values in (losses, [1.0] * len(losses)))
+        return [min(loss, worst) for loss in self.losses]
+
+    @cached_property
+    def smoothed(self) -> list[float]:
+        """Clipped losses smoothed exponentially in both directions, as smoothing over the past alone lags behind the
+        rate."""
+        ones = [1.0] * len(self.losses)
+        totals, weights = (_sums_of_both(values, self.test.memory) for values in (self.clipped, ones))
         return [total / weight for total, weight in zip(totals, weights, strict=True)]
 
     @cached_property
@@ -109,8 +114,8 @@ class RateCurve:
         return self.smoothed[distances.index(min(distances))]
 
     def _scatter(self, steps: int) -> float:
-        """Standard deviation of the first `steps` losses around the smoothed ones."""
-        pairs = zip(self.losses[:steps], self.smoothed[:steps], strict=True)
+        """Standard deviation of the first `steps` clipped losses around the smoothed ones."""
+        pairs = zip(self.clipped[:steps], self.smoothed[:steps], strict=True)
         return math.sqrt(sum((loss - smoothed) ** 2 for loss, smoothed in pairs) / steps)
 
 
