@@ -310,7 +310,7 @@ def test_a_note_names_no_folder_outside_its_sweep(
     assert (victim / "run.json").is_file()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"run": 1, "typed": []}', '{"run": "0", "typed": [], "x": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"run": 1, "typed": []}', '{"run": "0", "typed": 1, "x": 1}'])
 def test_a_note_of_another_form_is_refused(text: str, sweep: Sweep) -> None:
     (sweep.folder / ".jobs" / "0.json").write_text(text)
     with pytest.raises(RunError, match="the note of job 0 cannot be read"):
