@@ -35,6 +35,7 @@ def run_sweep() -> list[FrostlineError]:
         return []  # torchrun waits for rank 0, which runs the sweep
     if launch is not None:
         sys.argv[1:] = arguments_of_rank_0(launch, sys.argv[1:])
+    Session.forget()  # of a sweep before it in this process
     try:
         with nullcontext() if launch is None else unlaunched():
             _prepare()
