@@ -11,7 +11,6 @@ ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, which gives a result of its own.
 
 import copy
 import os
-import statistics
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -27,7 +26,7 @@ from frostline.backbones.timm import TimmBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.frozen.blocks import FrozenPass
 from frostline.training.depthwise import keep_float32
-from machine import bf16, done, write_result
+from machine import bf16, in_turns, write_result
 
 TORCHVISION = ("mobilenet_v2", "mobilenet_v3_large", "efficientnet_v2_s", "shufflenet_v2_x1_0", "convnext_tiny")
 TIMM = ("mobilenetv4_conv_small", "convnextv2_atto")
@@ -63,7 +62,7 @@ def network(name: str, rounds: int) -> dict[str, Any]:
     low = {key: FrozenPass(backbone.eval(), kind) for key, kind in (("float32", None), ("bfloat16", torch.bfloat16))}
     return printed(
         name,
-        alternating(
+        in_turns(
             {
                 "frozen, float32": lambda: low["float32"](pictures, 0, stop),
                 "frozen, bfloat16": lambda: low["bfloat16"](pictures, 0, stop),
@@ -95,7 +94,7 @@ def layer(name: str, rounds: int) -> dict[str, Any]:
         slope = torch.ones_like(own(x))
         for part, asked in {"forward": None, "input": (True, False), "weights": (False, True)}.items():
             ways[f"{part}, {key}"] = _of_layer(own, x, slope, asked)
-    return printed(name, alternating(ways, rounds))
+    return printed(name, in_turns(ways, rounds))
 
 
 def _of_layer(own: nn.Conv2d, x: Tensor, slope: Tensor, asked: tuple[bool, bool] | None) -> Callable[[], object]:
@@ -122,17 +121,6 @@ def _of_layer(own: nn.Conv2d, x: Tensor, slope: Tensor, asked: tuple[bool, bool]
         )
 
     return forward if asked is None else gradient
-
-
-def alternating(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each way; the first round is left out."""
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds + 1):
-        for way, call in ways.items():
-            begun = done()
-            call()
-            seconds[way].append(done() - begun)
-    return {way: statistics.median(each[1:]) for way, each in seconds.items()}
 
 
 def printed(name: str, seconds: dict[str, float]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ times `plain`. `pays from`: number of pictures after which compiling has saved i
 of the features from float32's, next to autocast's.
 """
 
-import statistics
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +20,7 @@ from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.frozen.blocks import FrozenPass
-from machine import DEVICE, bf16, done, write_result
+from machine import DEVICE, bf16, done, in_turns, write_result
 
 AIM = 6.0
 JOBS: dict[str, tuple[Callable[[], Backbone], int, int]] = {
@@ -60,13 +59,7 @@ def measured(backbone: Backbone, pictures: Tensor, rounds: int) -> dict[str, Any
         "folded": lambda: _passed(folded, last, stop),
         "compiled": lambda: _passed(compiled, last, stop),
     }
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds + 1):
-        for way, call in ways.items():
-            begun = done()
-            call()
-            seconds[way].append(done() - begun)
-    each = {way: statistics.median(values[1:]) / len(pictures) for way, values in seconds.items()}
+    each = {way: seconds / len(pictures) for way, seconds in in_turns(ways, rounds).items()}
     exact = ways["plain"]()
     won = each["folded"] - each["compiled"]
     return {

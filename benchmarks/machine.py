@@ -3,7 +3,9 @@
 import datetime
 import json
 import os
+import statistics
 import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,17 @@ def done() -> float:
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each way, over rounds in which the ways take turns, after one that warms up."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds + 1):
+        for way, call in ways.items():
+            begun = done()
+            call()
+            seconds[way].append(done() - begun)
+    return {way: statistics.median(each[1:]) for way, each in seconds.items()}
 
 
 def machine() -> dict[str, Any]:

@@ -8,9 +8,8 @@ numbers. Medians of alternating rounds; the first call, which compiles, is repor
 """
 
 import copy
-import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,7 @@ from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.training.compiling import compile_in_place
-from machine import DEVICE, bf16, done, write_result
+from machine import DEVICE, bf16, done, in_turns, write_result
 
 STEPS: dict[str, tuple[Callable[[], Backbone], int, int]] = {
     "bundled, 32 pixels, batch 128": (lambda: BundledBackbone(weights=None), 32, 128),
@@ -54,7 +53,7 @@ def compiled(name: str, rounds: int) -> dict[str, Any]:
     begun = done()
     ways["compiled"]()
     seconds = done() - begun
-    return {"what": name, "seconds": alternating(ways, rounds), "compile_seconds": seconds}
+    return {"what": name, "seconds": in_turns(ways, rounds), "compile_seconds": seconds}
 
 
 def step_of(model: nn.ModuleList, inputs: torch.Tensor) -> Callable[[], None]:
@@ -76,22 +75,12 @@ def fused(name: str, rounds: int) -> dict[str, Any]:
     for weight in weights:
         weight.grad = torch.randn_like(weight)
     ways = {way: OPTIMIZERS[name](weights, lr=1e-5, fused=way == "fused").step for way in ("plain", "fused")}
-    return {"what": f"{name} on ResNet-50's weights", "seconds": alternating(ways, rounds)}
+    return {"what": f"{name} on ResNet-50's weights", "seconds": in_turns(ways, rounds)}
 
 
 def seeded(rounds: int) -> dict[str, Any]:
     ways = {"every device": lambda: torch.manual_seed(1), "one": lambda: torch.default_generator.manual_seed(1)}
-    return {"what": "seed of a step", "seconds": alternating(ways, 20 * rounds)}
-
-
-def alternating(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds + 1):
-        for way, call in ways.items():
-            begun = done()
-            call()
-            seconds[way].append(done() - begun)
-    return {way: statistics.median(values[1:]) for way, values in seconds.items()}  # the first round warms up
+    return {"what": "seed of a step", "seconds": in_turns(ways, 20 * rounds)}
 
 
 if __name__ == "__main__":
