@@ -16,10 +16,12 @@ from omegaconf import DictConfig
 
 import faked
 from conftest import SMALL, Answer
+from frostline.cli.sweep_session import Session
 from frostline.commands.train import NOT_HERE
 from frostline.errors import FrostlineError, RunError
 from frostline.runs.predictions import read
 from frostline.runs.record import Record
+from frostline.runs.sweeps import Sweep
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
@@ -295,6 +297,16 @@ def test_a_bug_in_one_job_does_not_end_the_others(program: Program, tmp_path: Pa
     with (tmp_path / "S" / "leaderboard.csv").open() as file:
         assert [(row["run"], row["status"]) for row in csv.DictReader(file)] == [("1", "finished"), ("0", "failed")]
     assert "1 of 2 jobs failed, see above: 0" in answer.err
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_sweep_begins_without_what_another_of_its_process_left(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Session, "sweep", Sweep(tmp_path / "other", ["-m", "seed=7"], str(tmp_path), [["seed=7"]]))
+    answer = program("train", "-m", *HEAD, "sweep.test=none", "seed=0,1", "hydra.sweep.dir=S")
+    assert answer.code == 0, answer.err
+    assert [job[-1] for job in Sweep.read(tmp_path / "S").jobs] == ["seed=0", "seed=1"]
 
 
 @pytest.mark.usefixtures("untrained")
