@@ -435,12 +435,16 @@ def test_a_space_may_lie_in_a_recipe(program: Program, tmp_path: Path) -> None:
     assert len({row["optimizer.lr"] for row in rows}) == 3
 
 
+def put_space(folder: Path, params: str) -> None:
+    """Write a recipe `space` with lines for Hydra's sweeper. folder: of `--config-dir`."""
+    (folder / "experiment").mkdir(parents=True)
+    recipe = f"# @package _global_\nhydra: {{sweeper: {{params: {params}}}}}\n"
+    (folder / "experiment" / "space.yaml").write_text(recipe)
+
+
 @pytest.mark.usefixtures("untrained")
 def test_what_is_typed_replaces_a_line_of_the_space_of_a_recipe(program: Program, tmp_path: Path) -> None:
-    (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    params = "{optimizer.lr: 'interval(0.1,0.2)', head.dropout: 'interval(0.1,0.2)', seed: '1,2'}"
-    recipe = f"# @package _global_\nhydra: {{sweeper: {{params: {params}}}}}\n"
-    (tmp_path / "conf" / "experiment" / "space.yaml").write_text(recipe)
+    put_space(tmp_path / "conf", "{optimizer.lr: 'interval(0.1,0.2)', head.dropout: 'interval(0.1,0.2)', seed: '1,2'}")
     own = ["--config-dir", "conf", "experiment=space", "sweep=random", "sweep.trials=2"]
     typed = ["optimizer.lr=interval(0.01,0.02)", "head.dropout=0.5", "seed=7"]
     assert program("train", "-m", *own, *faked.SMALL, *typed, "hydra.sweep.dir=S").code == 0
@@ -452,10 +456,7 @@ def test_what_is_typed_replaces_a_line_of_the_space_of_a_recipe(program: Program
 
 @pytest.mark.usefixtures("untrained")
 def test_settings_typed_together_replace_lines_of_the_space_within_them(program: Program, tmp_path: Path) -> None:
-    (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    params = "{schedule.phases.head.epochs: '1,2', optimizer.lr: '0.1,0.2'}"
-    recipe = f"# @package _global_\nhydra: {{sweeper: {{params: {params}}}}}\n"
-    (tmp_path / "conf" / "experiment" / "space.yaml").write_text(recipe)
+    put_space(tmp_path / "conf", "{schedule.phases.head.epochs: '1,2', optimizer.lr: '0.1,0.2'}")
     typed = ["--config-dir", "conf", "experiment=space", "schedule=head_only", "schedule.phases.head={epochs:3}"]
     assert program("train", "-m", *typed, *faked.SMALL, "hydra.sweep.dir=S").code == 0
     jobs = Sweep.read(tmp_path / "S").jobs
