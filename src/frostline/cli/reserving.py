@@ -10,7 +10,7 @@ from frostline.paths import remove_empty
 
 
 class Reserved:
-    """missing: folders that this process created, or whose parents it created, deepest first."""
+    """missing: the folder and those above it that did not exist before, deepest first."""
 
     missing: ClassVar[list[Path]] = []
 

@@ -1,5 +1,5 @@
 """Depthwise convolutions on CPUs. In bfloat16, oneDNN's gradients of their weights take up to 5 times as long as in
-float32, and the gradient of their input 8 times if the stride is 2, while other layers are 1.3 to 2.6 times as fast.
+float32, and the gradient of their input 8 times if the stride is 2, while pointwise ones are 1.3 to 2.6 times as fast.
 With these convolutions in float32, a step in bfloat16 is 1.1 to 1.9 times as fast as one in float32 on a processor
 with AMX, and 0.9 to 1.04 times with AMX turned off (benchmarks/depthwise.py, eight networks).
 """
