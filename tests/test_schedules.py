@@ -134,3 +134,26 @@ def test_no_thread_outlives_the_jobs_of_a_sweep(program: Program) -> None:
     before = threading.active_count()
     assert program("train", "-m", *small, "seed=1,2").code == 0
     assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize(
+    ("typed", "unused"),
+    [
+        (["schedule.phases.head.epochs=5"], "schedule.phases.head.epochs=5 has no effect"),
+        (["schedule.every_phase.curve=linear", "optimizer.lr=0.1"], None),  # the phase `all` uses both
+        (
+            ["schedule=head_only", "schedule.every_phase.curve=linear", "optimizer.lr=0.1"],
+            "schedule.every_phase.curve=linear and optimizer.lr=0.1 have no effect",
+        ),
+        (["schedule.phases.head.epochs=5", "schedule.every_phase.solve=false"], None),
+        (["schedule=head_only", "+schedule.phases.head.views=none"], None),
+    ],
+)
+def test_settings_of_steps_that_a_solved_head_does_not_take_are_reported(
+    typed: list[str], unused: str | None, program: Program
+) -> None:
+    answer = program("train", *typed, *DRY, "trainer=cpu")
+    assert answer.code == 0
+    assert ("has no effect" in answer.out or "have no effect" in answer.out) == bool(unused)
+    if unused:
+        assert f"phase head: the head is solved, not stepped, so {unused}; schedule.every_phase.solve" in answer.out

@@ -1,6 +1,7 @@
 """Run a training: build, fit phase by phase, test the best weights, print the summary."""
 
 import logging
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -25,6 +26,7 @@ from frostline.plan.phases import NO_AVERAGE
 from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import markdown, print_plan
 from frostline.report.summary import print_run
+from frostline.report.without_effect import unused_by_solving
 from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting, read_run
 from frostline.runs.folders import CONFIG, claimed
 from frostline.runs.opening import foreign, read_settings
@@ -153,7 +155,7 @@ def _describe(record: Record, built: Built, cfg: Settings, loaded: str, rows: li
     one, as it keeps its first estimate."""
     model = built.model
     record.data = built.data.describe()
-    record.notes = built.data.notes()
+    record.notes = [*built.data.notes(), *unused_by_solving(shlex.split(record.command), rows)]
     record.model = {
         "name": model.backbone.name,
         "weights": record.model.get("weights", loaded),
@@ -212,8 +214,8 @@ def _is_random(model: Settings) -> bool:
     return "weights" in model and model.weights is None
 
 
-def _print_start(built: Built, rows: list[PlannedPhase], of_data: list[str], *, random: bool) -> None:
-    """Print data, plan and notes. of_data: notes on it. random: whether the backbone's weights are random."""
+def _print_start(built: Built, rows: list[PlannedPhase], recorded: list[str], *, random: bool) -> None:
+    """Print data, plan and notes. recorded: the notes of the record. random: whether the backbone's weights are random."""
     data = built.data
     print(f"data  {shown(data.summary())}")
     if built.depth is not None:
@@ -222,7 +224,7 @@ def _print_start(built: Built, rows: list[PlannedPhase], of_data: list[str], *, 
     for callback in built.trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EpochLines):
             callback.planned = {row.name: row.seconds for row in rows}
-    notes = [*of_data]
+    notes = [*recorded]
     if random and (frozen := [row.name for row in rows if row.frozen]):
         notes.append(
             f"phase {', '.join(frozen)}: a frozen random network (model.weights=null); schedule=full trains all of it"
