@@ -178,6 +178,19 @@ def test_runs_below_the_first_level_are_runs(tmp_path: Path) -> None:
     assert [row["run"] for row in rows_of(write_leaderboard(tmp_path))] == ["b", "a/0"]
 
 
+def test_rates_that_differ_are_shown_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A search draws rates below 0.001, which four decimals cannot tell apart."""
+    rates = ["0.00016297508346206434", "0.00021316722834921787"]
+    for name, rate in zip("ab", rates, strict=True):
+        write(tmp_path / name, f"optimizer.lr={rate}", **finished())
+    board = write_leaderboard(tmp_path)
+    print_leaderboard(board)
+    table = capsys.readouterr().out.partition("leaderboard")[0]
+    assert [row["optimizer.lr"] for row in rows_of(board)] == rates
+    assert all(short in table for short in ("0.000163 ", "0.0002132 "))
+    assert not any(rate in table for rate in rates)
+
+
 # --- what had no effect ---
 
 

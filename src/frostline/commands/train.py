@@ -215,7 +215,7 @@ def _is_random(model: Settings) -> bool:
 
 
 def _print_start(built: Built, rows: list[PlannedPhase], recorded: list[str], *, random: bool) -> None:
-    """Print data, plan and notes. recorded: the notes of the record. random: whether the backbone's weights are random."""
+    """Print data, plan and notes. recorded: notes of the record. random: whether the backbone's weights are."""
     data = built.data
     print(f"data  {shown(data.summary())}")
     if built.depth is not None:

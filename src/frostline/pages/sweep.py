@@ -15,7 +15,7 @@ from frostline.pages.template import duration, filled
 from frostline.paths import write_atomically
 from frostline.quoting import command_of
 from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG, LOW, NO_INTERVAL, label_of
-from frostline.report.leaderboard_table import cautions_of
+from frostline.report.leaderboard_table import cautions_of, short_setting
 from frostline.report.summary import PAGE
 from frostline.report.trials import (
     Ranking,
@@ -170,7 +170,7 @@ def _cell(folder: Path, row: Mapping[str, str], name: str) -> Cell:
     if number is None:
         return Cell(value, "" if value in EMPTY else value)
     if not (_is_score(name) or name in ("low", "high")):
-        return Cell(value, repr(number))
+        return Cell(short_setting(value), repr(number))
     deviation, *ends = (row.get(f"{name}{end}", "") for end in (DEVIATION, LOW, HIGH))
     interval = f"{float(ends[0]):.4f} … {float(ends[1]):.4f}" if all(ends) else ""
     return Cell(f"{number:.4f}" + (f" ± {float(deviation):.4f}" if deviation else ""), repr(number), more=interval)

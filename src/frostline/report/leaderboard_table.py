@@ -26,6 +26,7 @@ HEADS = {"low": "95 % interval", "as_good": "as good"}  # of columns in the term
 OWN = {"run", "status", "ranked_by", "runs", "low", "as_good", "seconds"}  # columns beside settings and scores
 SETTINGS = "settings"  # the column of them all, in a narrow terminal
 DISPENSABLE = ("seconds", "as_good", "low", "runs", "status")  # columns that a very narrow terminal lacks
+LONG_NUMBER = re.compile(r"-?\d+\.\d{5,}(e-?\d+)?")
 MOST_NAMED = 20  # runs in a line
 
 
@@ -127,7 +128,7 @@ def _drawn(rows: Sequence[dict[str, str]], width: int) -> Table:
     cells = [{column: _cell(row, column, " ") for column in columns} for row in rows]
     if _needed(cells, columns) > width:
         cells = [{column: _cell(row, column, "\n") for column in columns} for row in rows]
-    settings = [column for column in columns if column not in OWN and not column.startswith(("val/", "test/"))]
+    settings = [column for column in columns if _is_setting(column)]
     if _needed(cells, columns) > width and len(settings) > 1:
         for row in cells:
             row[SETTINGS] = "\n".join(f"{name}={row[name]}" for name in settings if row[name])
@@ -146,6 +147,10 @@ def _drawn(rows: Sequence[dict[str, str]], width: int) -> Table:
     for row in cells:
         table.add_row(*(row[column] for column in columns))
     return table
+
+
+def _is_setting(column: str) -> bool:
+    return column not in OWN and not column.startswith(("val/", "test/"))
 
 
 def _needed(cells: Sequence[Mapping[str, str]], columns: Sequence[str]) -> int:
@@ -176,8 +181,15 @@ def _cell(row: dict[str, str], column: str, between: str) -> str:
     deviation = row.get(f"{column}{DEVIATION}", "")
     ends = [row.get(f"{column}{end}", "") for end in (LOW, HIGH)]
     interval = f"{between}({_short(ends[0])} … {_short(ends[1])})" if all(ends) else ""
+    if _is_setting(column):
+        return one_line(short_setting(row[column]))
     return one_line(_short(row[column])) + (f" ± {_short(deviation)}" if deviation else "") + interval
 
 
 def _short(cell: str) -> str:
-    return f"{float(cell):.4f}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", cell) else cell
+    return f"{float(cell):.4f}" if LONG_NUMBER.fullmatch(cell) else cell
+
+
+def short_setting(cell: str) -> str:
+    """Shorten a drawn number such as 0.00016297508346206434 to four digits, as rates differ in their magnitude."""
+    return f"{float(cell):.4g}" if LONG_NUMBER.fullmatch(cell) else cell
