@@ -348,7 +348,23 @@ def test_a_sweep_goes_on_after_a_bad_job_and_ends_with_its_error(
 def test_a_dry_sweep_leaves_nothing(program: Callable[..., Answer], tmp_path: Path) -> None:
     answer = program("train", "-m", "seed=0,1", "trainer=debug", "dry_run=true", "data.image_size=16")
     assert answer.code == 0, answer.err
+    assert answer.err == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        (["launcher=local"], "workers write to log files, and a dry run prints plans"),
+        (["sweep=tpe", "optimizer.lr=1e-3,1e-4"], "a search goes by the scores of its runs"),
+        (["sweep=plans"], "a search goes by the scores of its runs"),
+    ],
+)
+def test_a_dry_sweep_has_plans_to_print(
+    typed: list[str], reason: str, program: Callable[..., Answer], tmp_path: Path
+) -> None:
+    _is_a_clear_error(program("train", "-m", "dry_run=true", "seed=0,1", "trainer=debug", *typed), [reason])
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_sweep_that_cannot_begin_leaves_nothing(program: Callable[..., Answer], tmp_path: Path) -> None:

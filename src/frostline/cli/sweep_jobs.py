@@ -25,6 +25,7 @@ from frostline.cli.sweep_session import Session, within
 from frostline.cli.sweep_settings import (
     launcher_of,
     require_droppable,
+    require_dry_alone,
     settings_of,
     with_seeds,
     workers_of,
@@ -95,6 +96,7 @@ class Jobs(Sweeper):
         Session.settings = settings = settings_of(self.config)
         Session.has_page = self.config.get("report") is not False
         launcher = launcher_of(self.config)
+        require_dry_alone(self.config, settings, launcher)
         if isinstance(settings, Plans) and (launcher is not None or settings.join is not None):
             raise ConfigError(
                 "sweep=plans decides by the score of the run before, in one process",
