@@ -106,6 +106,8 @@ BAD_TRAINING = {
     "what only a GPU can": ("+optimizer.capturable=true trainer=cpu", ["optimizer rejects its settings", "capturable"]),
     "what the plan sets": ("+trainer.val_check_interval=0", ["val_check_interval: set by Frostline; remove it"]),
     "nothing to show": ("--cfg jbo", ["'jbo' cannot be shown", "did you mean job?"]),
+    "settings of several runs": ("-m seed=0,1 --cfg job", ["--cfg prints the settings of one", "leave -m out"]),
+    "Hydra's settings before a run": ("--cfg all --resolve", ["values only within a run", "--cfg job --resolve"]),
     "what the program sets": ("+trainer.max_epochs=3", ["trainer.max_epochs: set by Frostline; remove it"]),
     "labels that are no numbers": ("data=cifar10 data.dir={tmp}/float_labels", ["labels must be whole numbers"]),
     "one class in parquet": ("data=cifar10 data.dir={tmp}/one_label", ["1 classes"]),

@@ -112,6 +112,24 @@ def require_known_flags(arguments: Sequence[str]) -> None:
             raise ConfigError(
                 f"'{wanted}' cannot be shown: {close_names(wanted, SHOWN)}", where="--cfg", next_step="--cfg job"
             )
+        if name in ("--cfg", "-c"):
+            _require_showable(wanted, arguments)
+
+
+def _require_showable(wanted: str, arguments: Sequence[str]) -> None:
+    """wanted: the value of --cfg. Raises ConfigError for what Hydra cannot print with it."""
+    if {"-m", "--multirun"} & {*arguments}:
+        raise ConfigError(
+            "-m runs several trainings, and --cfg prints the settings of one",
+            where="-m",
+            next_step="leave -m out, and give each setting one value",
+        )
+    if "--resolve" in arguments and wanted != "job":
+        raise ConfigError(
+            "Hydra's own settings have values only within a run",
+            where="--resolve",
+            next_step=f"--cfg job --resolve; or --cfg {wanted}, without --resolve",
+        )
 
 
 # Settings of commands that may be given as folders alone, in this order.
