@@ -6,8 +6,9 @@
 Each variant is `frostline train` with some settings, from the ImageNet weights of EfficientNet-Lite0. `first` chose the
 rate, the batch size and the norms; `grid` has every plan, and two of them with other rates and augmentation. `rules` is
 the test score of each way to choose the epoch: the highest validation accuracy (the latest of equal ones), the latest
-within one or two standard errors of it, the lowest validation loss, the last epoch, hindsight, and the mean of the
-weights over the last half of the last phase's epochs. `picture_sets.py` creates the sets. Runs whose rows are already
+within one or two standard errors of it, the highest mean of an epoch's validation accuracy and its neighbours', the
+lowest validation loss, the last epoch, hindsight, and the mean of the weights over the last half of the last phase's
+epochs. `picture_sets.py` creates the sets. Runs whose rows are already
 in the result are skipped, so that the script continues where it was stopped.
 """
 
@@ -78,6 +79,7 @@ GRID: dict[str, list[str]] = {
         "schedule.every_phase.norm=adapt",
     ],
     "two_stage, norms adapt": ["schedule=two_stage", "schedule.every_phase.norm=adapt"],
+    **{f"two_stage, {epochs} epochs": [f"{ALL}epochs={epochs}"] for epochs in (3, 14)},
     "auto, 3 views": ["schedule=auto", "++schedule.phases.top.views=3"],
 }
 VARIANTS = {"first": FIRST, "grid": GRID}
@@ -138,10 +140,16 @@ def _within(epochs: list[Epoch], errors: float, number: int) -> float:
     return [epoch for epoch in epochs if epoch.val_accuracy >= floor - 1e-9][-1].test_accuracy
 
 
+def _smoothed(epochs: list[Epoch], number: int) -> float:
+    means = [statistics.mean(it.val_accuracy for it in epochs[max(at - 1, 0) : at + 2]) for at in range(len(epochs))]
+    return max(zip(means, range(len(epochs)), epochs, strict=True))[2].test_accuracy
+
+
 RULES: dict[str, Callable[[list[Epoch], int], float]] = {
     "highest accuracy": lambda epochs, number: _within(epochs, 0, number),
     "latest within one standard error": lambda epochs, number: _within(epochs, 1, number),
     "latest within two": lambda epochs, number: _within(epochs, 2, number),
+    "highest smoothed accuracy": _smoothed,
     "lowest loss": lambda epochs, number: min(epochs, key=lambda epoch: epoch.val_loss).test_accuracy,
     "last epoch": lambda epochs, number: epochs[-1].test_accuracy,
     "hindsight": lambda epochs, number: max(epoch.test_accuracy for epoch in epochs),
@@ -203,8 +211,9 @@ def main() -> None:
                 )
                 write_result(result, {"pixels": asked.pixels, "runs": rows})
     ruled = [row["rules"] for row in rows if "rules" in row]
-    for rule in ruled[0]:
-        print(f"{rule:36} {statistics.mean(rules[rule] for rules in ruled):.4f}")
+    for rule in [*RULES, AVERAGE]:  # the first rows lack some
+        found = [rules[rule] for rules in ruled if rule in rules]
+        print(f"{rule:36} {statistics.mean(found):.4f}  ({len(found)} runs)" if found else f"{rule:36} none")
 
 
 if __name__ == "__main__":
