@@ -96,7 +96,7 @@ class Jobs(Sweeper):
         Session.settings = settings = settings_of(self.config)
         Session.has_page = self.config.get("report") is not False
         launcher = launcher_of(self.config)
-        require_dry_alone(self.config, settings, launcher)
+        require_dry_alone(self.config, launcher)
         if isinstance(settings, Plans) and (launcher is not None or settings.join is not None):
             raise ConfigError(
                 "sweep=plans decides by the score of the run before, in one process",

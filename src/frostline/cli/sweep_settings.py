@@ -11,7 +11,7 @@ from frostline.errors import ConfigError
 from frostline.quoting import key_of
 from frostline.sweeps import settings as kinds
 from frostline.sweeps.losing import seeds_needed
-from frostline.sweeps.settings import Alone, Grid, Local, Plans, Search, Slurm
+from frostline.sweeps.settings import Alone, Grid, Local, Slurm
 from frostline.sweeps.workers import default_workers
 
 KINDS: dict[str, Any] = {"sweep": Grid, "launcher": Alone | Local | Slurm}
@@ -86,17 +86,9 @@ def with_seeds(overrides: Sequence[str], seeds: int | None) -> list[str]:
     return [*overrides, f"seed={','.join(map(str, range(seeds)))}"]
 
 
-def require_dry_alone(config: DictConfig, settings: Grid, launcher: Slurm | Local | None) -> None:
-    """Raises ConfigError for a dry run whose plans nobody would see, or that a search would learn from."""
-    if not config.get("dry_run"):
-        return
-    if isinstance(settings, Search | Plans):
-        raise ConfigError(
-            "a search goes by the scores of its runs, and a dry run has none",
-            where="dry_run",
-            next_step="leave it out; without -m and `sweep=` it prints the plan of one run",
-        )
-    if launcher is not None:
+def require_dry_alone(config: DictConfig, launcher: Slurm | Local | None) -> None:
+    """Raises ConfigError for a dry run of workers, whose output goes to log files."""
+    if config.get("dry_run") and launcher is not None:
         raise ConfigError(
             "workers write to log files, and a dry run prints plans",
             where="dry_run",
