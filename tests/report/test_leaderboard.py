@@ -131,6 +131,12 @@ def test_runs_of_different_monitors_are_ranked_apart(tmp_path: Path, capsys: pyt
     print_leaderboard(tmp_path / "leaderboard.csv")
     printed = capsys.readouterr().out
     assert "cannot be compared" in printed
+    headings = [printed.index(f"\n{name}\n") for name in ("ranked by val/loss", "ranked by val/accuracy", "not ranked")]
+    assert headings == sorted(headings)
+    losses, accuracies, rest = (printed[at:] for at in headings)
+    assert "val/accuracy  " not in losses.partition("ranked by val/accuracy")[0], "no column without a score"
+    assert " 0.5 " in accuracies.partition("not ranked")[0]
+    assert "running" in rest.partition("separate")[0]
     assert f"evaluate run={tmp_path / '2'}   # the best val/loss\n" in printed
     assert f"evaluate run={tmp_path / '1'}   # the best val/accuracy\n" in printed
 

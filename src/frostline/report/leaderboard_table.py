@@ -24,6 +24,7 @@ from frostline.runs.sweeps import Sweep
 
 HEADS = {"low": "95 % interval", "as_good": "as good"}  # of columns in the terminal
 OWN = {"run", "status", "ranked_by", "runs", "low", "as_good", "seconds"}  # columns beside settings and scores
+NEEDED = {"run", "status"}  # columns of every table
 SETTINGS = "settings"  # the column of them all, in a narrow terminal
 DISPENSABLE = ("seconds", "as_good", "low", "runs", "status")  # columns that a very narrow terminal lacks
 LONG_NUMBER = re.compile(r"-?\d+\.\d{5,}(e-?\d+)?")
@@ -34,7 +35,10 @@ def print_leaderboard(path: Path) -> None:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     console = console_of_width()
-    console.print(_drawn(rows, console.width))
+    for label, group in _by_ranking(rows):
+        if label is not None:
+            console.print(f"\n{label}")
+        console.print(_drawn(group, console.width))
     trials = trials_of(path.parent)
     _print_problems(rows, _steps_of(trials, path.parent), console)
     for names, equal in without_effect(trials).items():
@@ -68,7 +72,7 @@ def print_leaderboard(path: Path) -> None:
             "the number of settings"
         )
     if "ranked_by" in rows[0]:
-        console.print("separate     scores of different monitors or data cannot be compared: see ranked_by")
+        console.print("separate     scores of different monitors or data cannot be compared: a table for each")
     if shares := importances_in(path.parent):
         named = ", ".join(f"{one_line(name)} {share:.2f}" for name, share in shares.items())
         console.print(f"importance   {named} (share of the variance of the scores, fANOVA)")
@@ -119,6 +123,19 @@ def _shown(rows: Sequence[dict[str, str]]) -> list[str]:
     every = [column for column in rows[0] if column not in left_out and not column.endswith(BESIDE)]
     alike = {column.replace("val/", "test/", 1) for column in every if column.startswith("val/")} & {*every}
     return [column for column in every if not alike or column in alike or not column.startswith("test/")]
+
+
+def _by_ranking(rows: Sequence[dict[str, str]]) -> Iterator[tuple[str | None, list[dict[str, str]]]]:
+    """Yield the heading and the rows of each table. If there are several, a table lacks the columns that are empty in
+    all of its rows. heading: None for the only table."""
+    if "ranked_by" not in rows[0]:
+        yield None, [*rows]
+        return
+    for label in dict.fromkeys(row["ranked_by"] for row in rows):
+        group = [row for row in rows if row["ranked_by"] == label]
+        kept = [name for name in rows[0] if name != "ranked_by" and (name in NEEDED or any(row[name] for row in group))]
+        heading = f"ranked by {shown(one_line(label))}" if label else "not ranked"
+        yield heading, [{name: row[name] for name in kept} for row in group]
 
 
 def _drawn(rows: Sequence[dict[str, str]], width: int) -> Table:
