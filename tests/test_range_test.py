@@ -70,6 +70,8 @@ def test_smoothing_without_a_bias_counts_the_first_loss_whole() -> None:
 
 def test_it_diverges_beyond_four_times_the_best_and_not_at_one_wild_batch() -> None:
     assert not diverges([1.0] * 20 + [6.0], memory=5, worst=4)
+    wild = [*[1.0] * 20, 1e6, *[1.0] * 20]  # the mean needs many steps to forget it
+    assert not any(diverges(wild[:count], memory=5, worst=4) for count in range(1, len(wild) + 1))
     assert not diverges([1.0] * 20 + [3.9] * 50, memory=5, worst=4)
     assert diverges([1.0] * 20 + [4.5] * 50, memory=5, worst=4)
     assert not diverges([9.0] * 20 + [4.5] * 50, memory=5, worst=4), "it falls"

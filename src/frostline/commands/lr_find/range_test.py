@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from statistics import median
 
 from frostline.errors import ConfigError
 
@@ -56,8 +57,9 @@ class RangeTest:
 
 
 def diverges(losses: Sequence[float], memory: float, worst: float) -> bool:
-    """Whether the last loss is not finite, or the exponentially smoothed, bias-corrected loss exceeds both `worst`
-    times its best value and every raw loss of the beginning: small losses scatter beyond the first limit.
+    """Whether the last loss is not finite, or both the median of the last three losses and the exponentially smoothed,
+    bias-corrected loss exceed `worst` times the best smoothed loss, and every raw loss of the beginning: small losses
+    scatter beyond the first limit, and one wild batch moves the mean but not the median.
 
     memory: steps over which the weight of a loss falls to 1/e.
     """
@@ -65,7 +67,8 @@ def diverges(losses: Sequence[float], memory: float, worst: float) -> bool:
         return True
     weights = _sums([1.0] * len(losses), memory)
     smoothed = [total / weight for total, weight in zip(_sums(losses, memory), weights, strict=True)]
-    return smoothed[-1] > max(worst * min(smoothed), *losses[: _beginning(memory)])
+    limit = max(worst * min(smoothed), *losses[: _beginning(memory)])
+    return smoothed[-1] > limit and median(losses[-3:]) > limit
 
 
 @dataclass(frozen=True)
