@@ -20,9 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-# Two test files at a time, each process on one thread, as the networks are small. conftest.py sets the order of the
-# files, which xdist must not change. For a debugger, in one process: make test ARGS="-n 0 --pdb"
-TESTS := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# A test file per core, at most four, each process on one thread, as the networks are small. conftest.py sets the order
+# of the files, which xdist must not change. For a debugger, in one process: make test ARGS="-n 0 --pdb"
+TESTS := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Bytecode is written by the first import: compiling all that is installed takes 76 s of one core, what the tests import
 # 27 s. Import it once before the tests, or each of their processes compiles it.
