@@ -18,7 +18,7 @@ from torch._dynamo.utils import counters
 
 import hydra_cached
 from frostline.commands.train import NOT_HERE, quiet, start_weights
-from frostline.distributed.agreement import require_agreement, require_one_run
+from frostline.distributed.agreement import group_left, require_agreement, require_one_run
 from frostline.distributed.sharding import local, whole
 from frostline.errors import RankError
 from frostline.paths import conf_dir
@@ -120,14 +120,15 @@ def main(file: Path) -> None:
         warnings.filterwarnings("ignore", f".*{text}.*")
     torch.set_num_threads(1)
     os.cpu_count = lambda: 8  # more ranks than cores are slow, and that is all
-    for job in [Job(*job) for job in json.loads(file.read_text())]:
-        with hydra_cached.cached():
-            result = trained(job)
-        if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-            torch.save(result, f"{job.place}.pt")
-    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
-        reports = file.with_name(f"disagreements-{torch.distributed.get_rank()}.json")
-        reports.write_text(json.dumps(disagreements()))
+    with group_left():
+        for job in [Job(*job) for job in json.loads(file.read_text())]:
+            with hydra_cached.cached():
+                result = trained(job)
+            if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+                torch.save(result, f"{job.place}.pt")
+        if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+            reports = file.with_name(f"disagreements-{torch.distributed.get_rank()}.json")
+            reports.write_text(json.dumps(disagreements()))
 
 
 def torchrun(world_size: int, file: Path) -> None:

@@ -61,3 +61,9 @@ def test_one_sharded_device_trains_stops_resumes_and_is_evaluated_as_any(
     (score,) = [line for line in answer.out.splitlines() if line.startswith("test ")]
     for strategy in ([], ["trainer.strategy=auto"]):
         assert score in program("evaluate", "run=run", "trust=true", *strategy).out
+        assert not torch.distributed.is_initialized(), "a process that ends with a group may abort"
+
+
+def test_no_command_leaves_a_process_group(program: Callable[..., Answer]) -> None:
+    assert program("lr_find", *TINY, FSDP, "lr_find.steps=10").code == 0
+    assert not torch.distributed.is_initialized()

@@ -15,6 +15,7 @@ from frostline.commands.train import quiet
 from frostline.commands.trained import read_weights
 from frostline.contracts.targets import Targets
 from frostline.data.module import Data
+from frostline.distributed.agreement import group_left
 from frostline.errors import ConfigError, DataError, RunError, few, shown
 from frostline.paths import at_home
 from frostline.quoting import command_of, hydra_quoted
@@ -31,6 +32,7 @@ ELSEWHERE = ("dir", "file", "path", "test_split")  # data settings that name oth
 HOW = ("quotes", "format", "classes", "separator", "split_column")  # and those that say how to read them
 
 
+@group_left()
 def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str, float]:
     """Print and return the test scores. settings: of the run, `opened`. Raises RunError if the checkpoint is missing or
     the run's own data has changed, and any error of the data."""

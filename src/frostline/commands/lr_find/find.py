@@ -23,6 +23,7 @@ from frostline.commands.recording import others_stopped
 from frostline.commands.train import quiet, start_weights
 from frostline.config.plain import resolved
 from frostline.data.module import Data
+from frostline.distributed.agreement import group_left
 from frostline.errors import ConfigError, RunError
 from frostline.frozen.outputs import FrozenOutputs
 from frostline.frozen.parts import frozen_outputs
@@ -40,6 +41,7 @@ SCHEMA = 1
 TrainerOf = Callable[[list[L.Callback]], L.Trainer]
 
 
+@group_left()
 def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str], command: str) -> list[RateCurve]:
     """Test every phase, then write the curves to `folder` as a picture and as JSON.
 
