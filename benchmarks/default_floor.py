@@ -4,7 +4,7 @@
     python benchmarks/default_floor.py trec6 60,180,600 0,1,2 model=minilm data=trec6 data.dir=<folder>
 
 The probe is `schedule=head_only`: the head is solved on the features, with its L2 penalty chosen on validation. The
-third plan is the default with more epochs where they have few steps.
+third plan is the default without the epochs that few samples get.
 """
 
 import json
@@ -20,7 +20,7 @@ from machine import write_result
 PLANS: dict[str, list[str]] = {
     "probe": ["schedule=head_only"],
     "default": [],
-    "100 steps": ["schedule.every_phase.min_steps=100"],
+    "7 epochs": ["schedule.phases.all.epochs=7"],
 }
 
 

@@ -189,7 +189,13 @@ def short_form(cases: Iterable[Any], *kept: Any) -> list[Any]:
 # For runs whose page and predictions no test reads.
 ASIDE = ["report=false", "predictions=false"]
 
-SMALL = ["data.train_limit=40", "data.image_size=8", "trainer.precision=32-true", *DEVICE]
+SMALL = [
+    "data.train_limit=40",
+    "data.image_size=8",
+    "trainer.precision=32-true",
+    "schedule.every_phase.min_steps=0",
+    *DEVICE,
+]
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,17 @@ def test_a_schedule_of_phases_alone_trains(program: Program, tmp_path: Path) -> 
         "mine",
         "phases:\n  head: {thaw: none, epochs: 1}\n  all: {thaw: all, epochs: 1}\n",
     )
-    typed = ["--config-dir", str(tmp_path / "conf"), "schedule=mine", *DRY[1:], "logger=none", *ASIDE, "run_dir=run"]
+    few = "schedule.every_phase.min_steps=0"
+    typed = [
+        "--config-dir",
+        str(tmp_path / "conf"),
+        "schedule=mine",
+        few,
+        *DRY[1:],
+        "logger=none",
+        *ASIDE,
+        "run_dir=run",
+    ]
     assert program("train", *typed).code == 0
     kept = OmegaConf.load(tmp_path / "run" / "config.yaml")
     assert kept.schedule.every_phase.warmup_epochs == 0.5
@@ -157,3 +167,28 @@ def test_settings_of_steps_that_a_solved_head_does_not_take_are_reported(
     assert ("has no effect" in answer.out or "have no effect" in answer.out) == bool(unused)
     if unused:
         assert f"phase head: the head is solved, not stepped, so {unused}; schedule.every_phase.solve" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "epochs", "noted"),
+    [
+        ([], 50, True),  # 40 pictures are 2 batches
+        (["trainer=debug"], 50, True),  # whose limits are not the data's
+        (["data.train_limit=640"], 7, False),  # 20 batches
+        (["schedule.phases.all.epochs=3"], 3, False),
+        (["schedule.phases.all={epochs: 3}"], 3, False),
+        (["schedule.phases={all: {epochs: 3}}"], 3, False),
+        (["schedule.phases.all.epochs=3", "+schedule.phases.all.min_steps=20"], 10, True),
+        (["schedule.phases.all.epochs=3", "schedule.every_phase.min_steps=20"], 10, True),
+        (["schedule.phases.all.lr_scale=1"], 50, True),
+        (["schedule.phases.head.epochs=3"], 50, True),
+    ],
+)
+def test_few_samples_get_the_epochs_of_a_hundred_steps_unless_epochs_are_typed(
+    typed: list[str], epochs: int, noted: bool, program: Program
+) -> None:
+    answer = program("train", *DRY, "data.batch_size=32", *typed)
+    assert answer.code == 0, answer.err
+    (row,) = [line.split() for line in answer.out.splitlines() if line.startswith("  all     head")]
+    assert str(epochs) in row
+    assert (f"phase all: {epochs} epochs instead of" in answer.out) == noted

@@ -18,14 +18,16 @@ from frostline.data.target_types.base import TargetType
 
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), min_size=8)
 TRAIN, VAL, TEST = 40, 21, 23  # pictures; odd numbers, of which two ranks get unequal shares
+FEW_STEPS = "schedule.every_phase.min_steps=0"  # the epochs of the plans, however few steps they have
 FEW = [
+    FEW_STEPS,
     "data._target_=tiny.FewDigits",
     f"data.train_limit={TRAIN}",
     "data.batch_size=10",
     "data.image_size=8",
 ]  # 4 batches
 # More than one chunk of a frozen pass, and batches that are no multiple of a chunk.
-MORE = ["data._target_=tiny.MoreDigits", "data.train_limit=90", "data.batch_size=23", "data.image_size=16"]
+MORE = [FEW_STEPS, "data._target_=tiny.MoreDigits", "data.train_limit=90", "data.batch_size=23", "data.image_size=16"]
 CHAIN = ["model._target_=tiny.Chain", *FEW]
 
 

@@ -24,7 +24,7 @@ from frostline.plan.composed import plan_of
 from frostline.plan.freezing import count
 from frostline.plan.phases import NO_AVERAGE
 from frostline.report.depth_table import print_depths
-from frostline.report.plan_table import markdown, print_plan
+from frostline.report.plan_table import longer_phases, markdown, print_plan
 from frostline.report.summary import print_run
 from frostline.report.without_effect import unused_by_solving
 from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting, read_run
@@ -155,7 +155,8 @@ def _describe(record: Record, built: Built, cfg: Settings, loaded: str, rows: li
     one, as it keeps its first estimate."""
     model = built.model
     record.data = built.data.describe()
-    record.notes = [*built.data.notes(), *unused_by_solving(shlex.split(record.command), rows)]
+    longer = longer_phases(plan_of(cfg).phases, rows)
+    record.notes = [*built.data.notes(), *longer, *unused_by_solving(shlex.split(record.command), rows)]
     record.model = {
         "name": model.backbone.name,
         "weights": record.model.get("weights", loaded),

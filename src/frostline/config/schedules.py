@@ -12,8 +12,9 @@ from frostline.paths import conf_dir
 
 
 def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) -> list[str]:
-    """Add the defaults of `_every_phase.yaml`. If the user has replaced the schedule of a recipe, drop the recipe's
-    settings of phases that the new schedule does not have, and return a sentence about each.
+    """Add the defaults of `_every_phase.yaml`. Typed epochs are exact: their phase has no `min_steps`. If the user
+    has replaced the schedule of a recipe, drop the recipe's settings of phases that the new schedule does not
+    have, and return a sentence about each.
 
     typed: overrides of the command line, whose phases are never dropped. of_recipe: whether a recipe was chosen.
     """
@@ -30,6 +31,7 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
     if _lacks(OmegaConf.to_container(cfg.schedule), OmegaConf.to_container(shared)):
         with open_dict(cfg):
             cfg.schedule = OmegaConf.merge(shared, cfg.schedule)
+    _keep_typed_epochs(cfg.schedule, typed)
     phases = cfg.schedule.get("phases")
     if not isinstance(phases, DictConfig) or not of_recipe:
         return []
@@ -71,6 +73,28 @@ def _shared() -> DictConfig:
     shared = OmegaConf.load(conf_dir() / "schedule" / "_every_phase.yaml")
     assert isinstance(shared, DictConfig)
     return shared
+
+
+def _keep_typed_epochs(schedule: DictConfig, typed: Sequence[str]) -> None:
+    phases = schedule.get("phases")
+    if not isinstance(phases, DictConfig) or _sets(typed, "schedule.every_phase.min_steps"):
+        return
+    for name in phases:
+        own, phase = f"schedule.phases.{name}", phases.get(name)
+        exact = _sets(typed, f"{own}.epochs") and not _sets(typed, f"{own}.min_steps")
+        if exact and isinstance(phase, DictConfig):
+            with open_dict(phase):
+                phase.min_steps = 0
+
+
+def _sets(typed: Sequence[str], key: str) -> bool:
+    """Whether an override sets the key, alone or within a mapping: `schedule.phases.top={thaw: 2, epochs: 3}`."""
+    name = key.rpartition(".")[2]
+    for override in typed:
+        given, _, value = override.lstrip("+").partition("=")
+        if given == key or (key.startswith(f"{given}.") and re.search(rf"\b{name}\b", value)):
+            return True
+    return False
 
 
 def _is_typed(name: str, typed: Sequence[str]) -> bool:

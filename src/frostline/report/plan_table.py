@@ -1,5 +1,8 @@
 """The table of a plan, printed before its first step."""
 
+from collections.abc import Iterator, Sequence
+
+from frostline.plan.phase import Phase
 from frostline.report.summary import SOLVED, console_of_width, learns, phase_table
 from frostline.training.forecast import PlannedPhase
 
@@ -26,6 +29,16 @@ def markdown(rows: list[PlannedPhase]) -> str:
     lines = [COLUMNS, ["---"] * len(COLUMNS), *(_cells(row) for row in rows)]
     remarks = [f"{row.name}: {_remark(row)}" for row in rows]
     return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [f"\n{remark}" for remark in remarks])
+
+
+def longer_phases(phases: Sequence[Phase], rows: Sequence[PlannedPhase]) -> Iterator[str]:
+    """Yield a sentence about each phase that has more epochs than its plan. phases: as written in the plan."""
+    asked = {phase.name: phase for phase in phases}
+    for row in rows:
+        phase = asked.get(row.name)
+        if phase is not None and row.epochs > phase.epochs:
+            more = f"phase {row.name}: {row.epochs} epochs instead of {phase.epochs}"
+            yield f"{more}, for min_steps={phase.min_steps}; schedule.phases.{row.name}.epochs=<number> sets them"
 
 
 def _remark(row: PlannedPhase) -> str:

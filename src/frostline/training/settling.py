@@ -56,7 +56,7 @@ def settled(plan: Plan, data: Data, trainer: L.Trainer, *, pretrained: bool, sol
     return plan.settled(
         pretrained=pretrained,
         samples=len(data.train_split),
-        steps_per_epoch=-(-data.batches_per_epoch(trainer.limit_train_batches) // trainer.accumulate_grad_batches),
+        steps_per_epoch=-(-data.num_batches // trainer.accumulate_grad_batches),  # without limits of a trial
         solvable=solvable,
     )
 
