@@ -28,12 +28,12 @@ def test_a_schedule_of_phases_alone_trains(program: Program, tmp_path: Path) -> 
         "mine",
         "phases:\n  head: {thaw: none, epochs: 1}\n  all: {thaw: all, epochs: 1}\n",
     )
-    few = "schedule.every_phase.min_steps=0"
+    short = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
     typed = [
         "--config-dir",
         str(tmp_path / "conf"),
         "schedule=mine",
-        few,
+        *short,
         *DRY[1:],
         "logger=none",
         *ASIDE,
