@@ -79,7 +79,7 @@ GRID: dict[str, list[str]] = {
         "schedule.every_phase.norm=adapt",
     ],
     "two_stage, norms adapt": ["schedule=two_stage", "schedule.every_phase.norm=adapt"],
-    **{f"two_stage, {epochs} epochs": [f"{ALL}epochs={epochs}"] for epochs in (3, 14)},
+    **{f"two_stage, {epochs} epochs": [f"{ALL}epochs={epochs}", f"+{ALL}min_steps=0"] for epochs in (3, 14)},
     "auto, 3 views": ["schedule=auto", "++schedule.phases.top.views=3"],
 }
 VARIANTS = {"first": FIRST, "grid": GRID}
