@@ -50,7 +50,8 @@ def drawn(number: int, side: int) -> tuple[Tensor, Tensor]:
 def configured(folder: Path, number: int, side: int, *overrides: str) -> DictConfig:
     """Compose a training on drawn pictures as `frostline train` does, with run and cache in `folder`."""
     own = [f"logs_dir={folder / 'logs'}", f"run_dir={folder / 'logs' / 'run'}", f"cache.dir={folder / 'cache'}",
-           "data.augment=none", f"data.image_size={side}", TRAINER, "callbacks.progress=null"]  # fmt: skip
+           "data.augment=none", f"data.image_size={side}", TRAINER, "callbacks.progress=null",
+           "schedule.every_phase.min_steps=0"]  # fmt: skip
     drawing = ["data._target_=drawn.Drawn", f"+data.number={number}", f"+data.side={side}"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", overrides=[*own, *drawing, "~data.dir", "data=cifar10", "~data.variant", *overrides])
