@@ -81,7 +81,8 @@ def configured(scratch: Path, trec6: Path, weights: Path, rounds: int, steps: in
             "model=minilm", f"model.weights={weights}", "data=trec6", f"data.dir={trec6}", f"data.batch_size={SIZE}",
             f"data.train_limit={SIZE * steps}", "schedule=full", f"schedule.phases.all.epochs={rounds + 1}",
             f"optimizer.lr={RATE}", TRAINER, "trainer.precision=bf16-mixed", "callbacks.progress=null",
-            "schedule.every_phase.min_steps=0", "trainer.limit_val_batches=0", f"logs_dir={scratch}", f"run_dir={scratch / 'run'}",
+            "schedule.every_phase.min_steps=0", "trainer.limit_val_batches=0", f"logs_dir={scratch}",
+            f"run_dir={scratch / 'run'}",
             f"cache.dir={scratch / 'cache'}",
         ])  # fmt: skip
 
