@@ -108,6 +108,15 @@ def test_outputs_that_are_no_numbers_have_scores_too() -> None:
     assert measured([(torch.full((4, 2), torch.nan), torch.ones(4, 2))]).compute()["n"] == 4
 
 
+def test_a_single_sample_has_scores() -> None:
+    """torchmetrics squeezes what holds one number."""
+    metrics = measured([(torch.tensor([[0.5]]), torch.tensor([[MEAN[0] + STD[0]]]))])
+    scores = metrics.compute()
+    assert (scores["n"], scores["loss"], scores["r2"]) == (1, pytest.approx(0.25), 0.0)
+    assert scores["mae"] == pytest.approx(STD[0] / 2)
+    assert metrics.per_class()[0]["mae"] == scores["mae"]
+
+
 def test_a_reset_forgets_everything() -> None:
     metrics = measured(drawn(2, seed=0))
     metrics.reset()

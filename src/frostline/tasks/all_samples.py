@@ -22,6 +22,11 @@ class Gathered(Metric):
         self.outputs.append(outputs.detach().float())
         self.targets.append(targets.detach())
 
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """What `compute` returns, for one number too, which torchmetrics squeezes to ()."""
+        outputs, targets = (it if it.ndim else it.reshape(1, 1) for it in self.compute())
+        return outputs, targets
+
     def compute(self) -> tuple[Tensor, Tensor]:
         """(N, K) outputs and targets in float64, so that long sums stay precise; on the CPU, as not every device has
         float64."""

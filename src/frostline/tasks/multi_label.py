@@ -95,7 +95,7 @@ class MultiLabelMetrics(Metrics):
     def compute(self) -> dict[str, float]:
         """`loss`, `average_precision`, `f1_micro` over all decisions, `f1_macro`, the mean over labels
         that occur in targets or predictions, `exact_match`, the share of samples with every label right, and `n`."""
-        logits, targets = self.gathered.compute()
+        logits, targets = self.gathered.samples()
         probabilities, wanted, count = logits.sigmoid(), targets.long(), len(self.labels)
         settings: dict[str, Any] = {"num_labels": count, "threshold": self.threshold, "validate_args": False}
         precisions = [score for score in self._average_precisions(probabilities, wanted) if score is not None]
@@ -112,7 +112,7 @@ class MultiLabelMetrics(Metrics):
     def per_class(self) -> list[dict[str, Any]]:
         """`n` is the number of samples with the label; `average_precision` is None if there are none, and
         `f1` if none is predicted either."""
-        logits, targets = self.gathered.compute()
+        logits, targets = self.gathered.samples()
         probabilities, wanted = logits.sigmoid(), targets.long()
         precisions = self._average_precisions(probabilities, wanted)
         f1 = self._f1(probabilities, wanted)

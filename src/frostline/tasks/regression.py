@@ -97,13 +97,13 @@ class RegressionMetrics(Metrics):
 
     def compute(self) -> dict[str, float]:
         """`loss`, `mse`, `rmse`, `mae`, `r2`, `pearson`, `spearman` and `n`."""
-        outputs, targets = self.gathered.compute()
+        outputs, targets = self.gathered.samples()
         scores = {name: values.mean().item() for name, values in self._scores(outputs, targets).items()}
         loss = mse_loss(outputs, (targets - self.mean) / self.std).item()
         return {"loss": loss} | scores | {"n": len(targets)}
 
     def per_class(self) -> list[dict[str, Any]]:
-        outputs, targets = self.gathered.compute()
+        outputs, targets = self.gathered.samples()
         scores = {name: values.tolist() for name, values in self._scores(outputs, targets).items()}
         return [
             {"target": name, "n": len(targets)} | {score: values[place] for score, values in scores.items()}
