@@ -33,9 +33,11 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
             cfg.schedule = OmegaConf.merge(shared, cfg.schedule)
     _keep_typed_epochs(cfg.schedule, typed)
     phases = cfg.schedule.get("phases")
-    if not isinstance(phases, DictConfig) or not of_recipe:
+    if not isinstance(phases, DictConfig):
         return []
-    notes = []
+    notes = [*_unreached(phases, typed)]
+    if not of_recipe:
+        return notes
     for name in list(phases):
         node = phases.get(name)
         if not isinstance(node, DictConfig) or "thaw" in node or _is_typed(str(name), typed):
@@ -95,6 +97,26 @@ def _sets(typed: Sequence[str], key: str) -> bool:
         if given == key or (key.startswith(f"{given}.") and re.search(rf"\b{name}\b", value)):
             return True
     return False
+
+
+def _unreached(phases: DictConfig, typed: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each typed setting of every phase that some phases set themselves."""
+    for override in typed:
+        found = re.match(r"\+*schedule\.every_phase\.([\w.]+)=", override)
+        names = [
+            str(name)
+            for name in (phases if found else ())
+            if isinstance(phases.get(name), DictConfig) and _has(phases[name], found[1])  # type: ignore[index]
+        ]
+        if found and names:
+            yield (
+                f"{override} does not reach phase {', '.join(names)}, with a value of its own; "
+                f"schedule.phases.{names[-1]}.{found[1]}=<value> sets that"
+            )
+
+
+def _has(phase: DictConfig, key: str) -> bool:
+    return OmegaConf.select(phase, key, default=None) is not None
 
 
 def _is_typed(name: str, typed: Sequence[str]) -> bool:
