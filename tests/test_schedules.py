@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from conftest import ASIDE, Answer
 from frostline.commands.train import NOT_HERE
+from frostline.paths import conf_dir
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
@@ -192,3 +193,39 @@ def test_few_samples_get_the_epochs_of_a_hundred_steps_unless_epochs_are_typed(
     (row,) = [line.split() for line in answer.out.splitlines() if line.startswith("  all     head")]
     assert str(epochs) in row
     assert (f"phase all: {epochs} epochs instead of" in answer.out) == noted
+
+
+@pytest.mark.parametrize(
+    ("typed", "unreached"),
+    [
+        (["schedule.every_phase.lr_scale=3"], "schedule.every_phase.lr_scale=3 does not reach phase head, all"),
+        (["schedule.every_phase.layer_decay=0.3"], "schedule.every_phase.layer_decay=0.3 does not reach phase all"),
+        (
+            ["schedule=lp_ft", "schedule.every_phase.until.patience=3"],
+            "schedule.every_phase.until.patience=3 does not reach phase probe",
+        ),
+        (["schedule.every_phase.norm=adapt"], None),
+        (["schedule=lp_ft", "schedule.every_phase.until.min_delta=0.1"], None),
+    ],
+)
+def test_settings_of_every_phase_that_a_phase_replaces_are_reported(
+    typed: list[str], unreached: str | None, program: Program
+) -> None:
+    answer = program("train", *typed, *DRY)
+    assert answer.code == 0, answer.err
+    assert ("does not reach" in answer.err) == bool(unreached)
+    if unreached:
+        assert f"{unreached}, with a value of its own; schedule.phases." in answer.err
+
+
+@pytest.mark.parametrize("name", ["schedule/two_stage", "train"])
+def test_an_own_option_cannot_have_the_name_of_another(name: str, program: Program, tmp_path: Path) -> None:
+    """Hydra would read the shipped file without a word."""
+    group, _, option = name.rpartition("/")
+    own(tmp_path / "conf", group, option, "phases:\n  only: {thaw: none, epochs: 1}\n")
+    answer = program("train", "--config-dir", str(tmp_path / "conf"), *DRY)
+    assert answer.code == 1
+    assert "has an option" in answer.err
+    assert f"where: {tmp_path / 'conf' / name}.yaml" in answer.err
+    (tmp_path / "conf" / group / f"{option}.yaml").write_text((conf_dir() / f"{name}.yaml").read_text())
+    assert program("train", "--config-dir", str(tmp_path / "conf"), *DRY).code == 0, "a copy is the same"

@@ -13,11 +13,13 @@ from frostline.cli.composing import FULL_ERROR, compose
 from frostline.cli.failures import tell
 from frostline.cli.help import COMMANDS, named_alone, require_known_flags, settings_first, silence_stdout
 from frostline.cli.nested import with_nested
+from frostline.cli.own_options import require_own_names
 from frostline.cli.reserving import Reserved
 from frostline.cli.sweep_arguments import FLAGS, is_sweep, require_sweep
 from frostline.cli.typed import quoted_settings, with_home
 from frostline.config.fast_yaml import parse_fast
 from frostline.distributed.launcher import require_starter, was_started
+from frostline.distributed.relaunch import config_folders
 from frostline.distributed.signals import Stopped, end_with_parent, stoppable, tell_stopped, unfailing_output
 from frostline.errors import ConfigError, FrostlineError, close_names
 
@@ -32,6 +34,7 @@ def main(command: str | None = None) -> None:
         command = command or _command()
         sys.argv[1:] = with_home(named_alone(command, sys.argv[1:]))
         require_known_flags(sys.argv[1:])
+        require_own_names(config_folders())
         require_starter()
         if was_started():
             end_with_parent(grace=10.0)  # time to end by itself after rank 0 has ended
