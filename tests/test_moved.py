@@ -157,7 +157,7 @@ def test_data_changed_in_its_place_can_be_scored_as_other_data(run: str, program
 
 def test_a_run_goes_on_after_its_data_moved(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "data", {"ant": 250, "bee": 5})
-    both = [*PICTURES, "schedule=two_stage", "data.dir=data", "logger=none", *ASIDE]
+    both = [*PICTURES, "schedule=two_stage", "schedule.every_phase.min_steps=0", "data.dir=data", "logger=none", *ASIDE]
     assert program("train", *both, "run_dir=whole").code == 0
     stopped = program("train", *both, "run_dir=run", "+callbacks.stop._target_=test_moved.StopLate")
     assert stopped.code == 128 + signal.SIGTERM, stopped.err

@@ -81,6 +81,7 @@ def test_without_its_package_the_error_says_what_to_install(monkeypatch: pytest.
 
 def test_a_run_says_which_weights_it_began_with(program: "type[Answer]") -> None:
     few = ["data.image_size=32", "data.train_limit=40", "schedule=head_only", "trainer=debug", "logger=none"]
+    few += ["schedule.phases.head.epochs=1"]
     answer = program("train", "model=efficientnet_lite0", *few, "predictions=false", "report=false")
     assert answer.code == 0, answer.err
     assert "efficientnet-lite0" in answer.out
