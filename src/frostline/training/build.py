@@ -144,7 +144,7 @@ def build(
     model.frozen_pass = FrozenPass(backbone, low, compiles=frozen_compiles)
     store = Store(reuse.folder, reuse.max_bytes)
     data.serve = frozen = frozen_outputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
-    solver = HeadSolver(frozen)
+    solver = HeadSolver(frozen, len(plan.phases) - 1)
     trainer.callbacks.insert(0, solver)  # type: ignore[attr-defined]  # MovingAverage starts from its solution
     return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth, reuse.when != "never")
 

@@ -78,7 +78,7 @@ def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[Rat
     own = built.frozen
     frozen = frozen_outputs(model.frozen_pass, built.data, own.store, own.outputs, compiled=own.compiled)
     copied = built._replace(model=model, frozen=frozen)
-    fit, solver = partial(_fit, copied, trainer_of), HeadSolver(frozen)
+    fit, solver = partial(_fit, copied, trainer_of), HeadSolver(frozen, len(built.plan.phases) - 1)
     curves: list[RateCurve] = []
     _require_steps(built.plan.phases)
     with _random_state_kept(), _lent(built.data, frozen):
