@@ -173,6 +173,50 @@ def test_samples_are_taken_as_predictions_are_asked_for(pictures: tuple[Path, li
     assert taken == files[:4]
 
 
+@pytest.mark.parametrize(("top", "dtype", "suffix"), [(4095, "uint16", "png"), (765, "float32", "tif")])
+def test_grey_pictures_of_more_bits_than_in_training_have_the_predictions_of_eight_bits(
+    program: Program,
+    pictures: tuple[Path, list[Path]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    top: int,
+    dtype: str,
+    suffix: str,
+) -> None:
+    run, _ = pictures
+    plain = [np.linspace(0, level, 81).reshape(9, 9).round().astype(np.uint8) for level in (255, 200)]
+    plain[1][-1, -1] = 255
+    deep = [(values * (top / 255)).astype(dtype) for values in plain]
+    for number, values in enumerate(deep):
+        Image.fromarray(values).save(tmp_path / f"{number}.{suffix}")
+    opened = frostline.open(run, trust=True)
+    expected = [float(it.values.max()) for it in opened.predict(plain)]
+    assert "more than 8 bits" not in capsys.readouterr().err
+    answer = program("predict", f"run={run}", "trust=true", f"input={tmp_path}")
+    assert f"2 grey pictures have more than 8 bits: 0 becomes black and {top} white" in answer.err
+    for row, one in zip(csv.DictReader(io.StringIO(answer.out)), expected, strict=True):
+        assert float(row["probability"]) == pytest.approx(one, abs=2e-3)  # rounded to other greys
+    for samples in (deep, [tmp_path / f"{number}.{suffix}" for number in range(2)]):
+        opened = frostline.open(run, trust=True)
+        found = [float(it.values.max()) for _ in range(2) for it in opened.predict(samples, batch_size=1)]
+        assert found == pytest.approx(expected * 2, abs=2e-3)
+        told = capsys.readouterr().err
+        assert told.count("is grey with more than 8 bits") == 1, told
+        assert (
+            f"sample 0 is grey with more than 8 bits, for which the run has no range: 0 becomes black and {top} "
+            in told
+        )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_array_with_values_that_are_no_grey_is_an_error(pictures: tuple[Path, list[Path]], value: float) -> None:
+    values = np.full((9, 9), 0.5, np.float32)
+    values[2, 2] = value
+    with pytest.raises(frostline.DataError, match="holds NaN or infinite values") as error:
+        list(frostline.open(pictures[0], trust=True).predict([values]))
+    assert error.value.where == "sample 0"
+
+
 def test_values_can_be_computed_with(pictures: tuple[Path, list[Path]]) -> None:
     run, files = pictures
     (found,) = frostline.open(run, trust=True).predict(files[:1])

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import frostline
 from compared import record_of, trained
@@ -189,6 +191,27 @@ def test_a_table_is_predicted_with_and_without_some_cells(
     assert len(rows) == 36
     away = [abs(float(row["price"]) - float(row["price (input)"])) for row in rows]
     assert sum(away) / len(away) < 2.5
+
+
+def test_grey_pictures_of_twelve_bits_are_predicted_as_those_of_eight(
+    finished: Path, pets: list[str], program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eight = np.linspace(0, 255, 256).reshape(16, 16).astype(np.uint8)
+    Image.fromarray(eight).save(tmp_path / "8.png")
+    Image.fromarray((eight * (4095 / 255)).astype(np.uint16)).save(tmp_path / "12.png")
+    with file_of(pets).open(newline="") as file:
+        row: dict[str, Any] = next(csv.DictReader(file))
+    rows = [row | {"photo": tmp_path / name} for name in ("8.png", "12.png")]
+    told = [float(it.columns["price"]) for it in frostline.open(finished, trust=True).predict(rows)]
+    assert "12.png is grey with more than 8 bits" in capsys.readouterr().err
+    with (tmp_path / "it.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, row)
+        table.writeheader()
+        table.writerows(rows)
+    answer = program("predict", f"run={finished}", f"input={tmp_path / 'it.csv'}", "trust=true")
+    assert "one grey picture has more than 8 bits: 0 becomes black and 4095 white" in answer.err
+    told += [float(row["price"]) for row in csv.DictReader(answer.out.splitlines())]
+    assert told == pytest.approx([told[0]] * 4, abs=0.01)
 
 
 def test_rows_in_memory_are_predicted_as_those_of_a_table(finished: Path, pets: list[str], program: Program) -> None:

@@ -62,6 +62,8 @@ class Predictor:
         samples: for pictures, paths, PIL images, arrays (H, W) or (H, W, C), or uint8 tensors (H, W) or (C, H, W); for
         texts, strings or pairs of strings; for words, lists of words, or strings of words separated by blanks; for
         other data see data/README.md.
+        Grey pictures of more than 8 bits go by the run's range; if it has none, each goes by the smallest usual range
+        that holds its values, such as 0 to 4095, and a note says so.
         top_k: the maximum number of classes in `columns`.
         abstain: the highest error rate of the answers, such as 0.05; for less sure samples `label` is None, `abstained`
         "yes" and `guess` the most probable class.

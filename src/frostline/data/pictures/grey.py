@@ -88,22 +88,40 @@ def require_range(setting: Setting) -> None:
         )
 
 
-def require_one_kind(setting: Setting, deep: Deep, where: object) -> None:
+def range_of(files: Sequence[Path], setting: Setting, where: object, step: str = "") -> tuple[Range | None, list[str]]:
+    """Choose the range of a set of pictures as `chosen_range` does, and return it with notes on their depth. step: the
+    next step of the error, in place of a setting.
+
+    Raises DataError if no range is set and none fits all pictures."""
+    deep = deep_of(files)
+    require_one_kind(setting, deep, where, step)
+    chosen = chosen_range(setting, deep)
+    return chosen, grey_notes(deep, chosen)
+
+
+def require_one_kind(setting: Setting, deep: Deep, where: object, step: str = "") -> None:
     """Raises DataError if no range is set and none fits all pictures: some hold floats, or windows of their own."""
     if setting is None and deep.windowed and deep.number:
         raise DataError(
             f"{deep.windowed:,} grey pictures hold a window of their own and {deep.number:,} have more than 8 bits "
             "without one, so no range fits both",
             where=where,
-            next_step="data.grey_range=each  # scales each by its own window, or its type",
+            next_step=step or "data.grey_range=each  # scales each by its own window, or its type",
         )
     if setting is None and 0 < deep.floats < deep.number:
         raise DataError(
             f"of {deep.number:,} grey pictures {deep.floats:,} hold floats and the others whole numbers, so no range "
             "fits both",
             where=where,
-            next_step="data.grey_range=each  # scales each by its own type; or save all of them as one type",
+            next_step=step or "data.grey_range=each  # scales each by its own type; or save all of them as one type",
         )
+
+
+def fixed_range(setting: Setting) -> Range | None:
+    """The range that a setting names, whatever the pictures hold; None if they decide."""
+    if isinstance(setting, list):
+        return float(setting[0]), float(setting[1])
+    return None if setting is None else WINDOWS.get(setting)
 
 
 def chosen_range(setting: Setting, deep: Deep) -> Range | None:
@@ -164,14 +182,19 @@ def _deep(file: Path) -> Deep | None:
                 return Deep(0, 0.0, 0.0, 0, int(_has_deep_colours(file)), **frames)
             if opened.format == DICOM:
                 return Deep(0, 0.0, 0.0, 0, 0, windowed=1, **frames)
-            values, mode = np.asarray(opened), opened.mode
+            return deep_values(np.asarray(opened), opened.mode)._replace(**frames)
     except UNREADABLE:
         return None
+
+
+def deep_values(values: np.ndarray, mode: str) -> Deep:
+    """values: (H, W) of one grey picture in a mode of Pillow with more than 8 bits. Counts no picture if none of them
+    is finite."""
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not finite.size:
-        return None
+        return Deep(0, 0.0, 0.0, 0, 0)
     holes = int(finite.size < values.size)
-    return Deep(1, float(finite.min()), float(finite.max()), int(mode.startswith("F")), 0, holes, **frames)
+    return Deep(1, float(finite.min()), float(finite.max()), int(mode.startswith("F")), 0, holes)
 
 
 def _has_frames(opened: Image.Image) -> int:

@@ -13,13 +13,10 @@ from frostline.contracts.specs import ImageSpec, Spec
 from frostline.data.modality import Given, Modality, narrowed
 from frostline.data.pictures.augment import Augment, require_erasable
 from frostline.data.pictures.grey import (
-    WINDOWS,
     Range,
     Setting,
-    chosen_range,
-    deep_of,
-    grey_notes,
-    require_one_kind,
+    fixed_range,
+    range_of,
     require_range,
 )
 from frostline.data.pictures.repeats import picture_repeats
@@ -62,11 +59,7 @@ class PictureModality(Modality):
         self.augment: dict[str, Any] = {"level": augment, "flip": flip, "erase": erase}
         self.num_workers = num_workers
         self.grey_range = grey_range
-        self.grey: Range | None = None  # range of grey pictures with more than 8 bits
-        if isinstance(grey_range, list):
-            self.grey = float(grey_range[0]), float(grey_range[1])
-        elif grey_range is not None:
-            self.grey = WINDOWS.get(grey_range)
+        self.grey = fixed_range(grey_range)  # range of grey pictures with more than 8 bits
         self.grey_notes: Sequence[str] = ()
         self.read_notes: Sequence[str] = ()
 
@@ -81,10 +74,8 @@ class PictureModality(Modality):
 
     def _grey_range(self, given: Given, setting: Setting) -> Range | None:
         """Choose one range of grey for all splits. Raises DataError if no range fits all."""
-        deep = deep_of([file for samples in given.samples if samples is not None for file in samples.files])
-        require_one_kind(setting, deep, given.where)
-        grey = chosen_range(setting, deep)
-        self.grey_notes = grey_notes(deep, grey)
+        files = [file for samples in given.samples if samples is not None for file in samples.files]
+        grey, self.grey_notes = range_of(files, setting, given.where)
         return grey
 
     def prepare(self, splits: Mapping[str, Split], target: TargetType, names: Sequence[str], seed: int) -> Augment:
@@ -119,7 +110,7 @@ class PictureModality(Modality):
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
         from frostline.data.pictures.predicting import PicturePredicting  # imports pyarrow, which no training needs
 
-        return PicturePredicting(run, self.spec, grey_range=self.grey)
+        return PicturePredicting(run, self.spec, grey_range=self.grey_range)
 
     def chosen(self) -> dict[str, Any]:
         return {} if self.grey is None else {"data.grey_range": list(self.grey)}

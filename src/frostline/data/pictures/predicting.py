@@ -1,22 +1,20 @@
 """Predict pictures in files or in memory."""
 
 import io
-import os
 import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from frostline.contracts.specs import ImageSpec
 from frostline.data.files.predicting import FilePredicting
 from frostline.data.pictures.files import PICTURES
-from frostline.data.pictures.grey import Range, chosen_range, deep_of, grey_notes
+from frostline.data.pictures.grey import Range, Setting, fixed_range, range_of
+from frostline.data.pictures.in_memory import OwnRanges, as_picture
 from frostline.data.pictures.preprocess import Preprocess
 from frostline.data.pictures.reading import (
     named,
@@ -31,26 +29,31 @@ from frostline.data.pictures.tiles import Tile, joined, tiles_of
 from frostline.data.pictures.to_predict import PictureFiles, Readable
 from frostline.data.predicting import Opened, Prediction, cells
 from frostline.errors import DataError
-from frostline.paths import at_home
+
+APART = "predict those of each kind apart, or save all of them as one type"
 
 
 class PicturePredicting(FilePredicting):
-    """spec: of the network's input. grey_range: of the run, None if it has none. tile: height and width in pixels of
-    the tiles into which larger pictures are cut; None cuts none."""
+    """spec: of the network's input. grey_range: the run's setting; None if its training pictures have 8 bits: files
+    then have one range, chosen as in training, and samples in memory one each. tile: height and width in pixels of the
+    tiles into which larger pictures are cut; None cuts none."""
 
     kind = PICTURES
     samples = "pictures"
 
-    def __init__(
-        self, run: Opened, spec: ImageSpec, *, grey_range: Range | None, tile: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, run: Opened, spec: ImageSpec, *, grey_range: Setting, tile: Sequence[int] | None = None) -> None:
         super().__init__(run)
         self.spec = spec
         self.grey_range = grey_range
+        self.own_ranges = OwnRanges(grey_range)
+        self.grey: Range | None = None  # of the files that were read last
         self.tile = tile
 
     def values(self, files: Sequence[Path], *, root: Path, batch_size: int) -> tuple[dict[int, Tensor], set[int]]:
-        return self._values(files, root=root, grey=_grey(files, self.grey_range), batch_size=batch_size)
+        self.grey, notes = range_of(files, self.grey_range, root, APART)
+        for note in notes:
+            print(f"frostline: {note}", file=sys.stderr)
+        return self._values(files, root=root, grey=self.grey, batch_size=batch_size)
 
     def problem_of(self, file: Path) -> DataError | None:
         return problem_of(file, self.spec)
@@ -60,7 +63,7 @@ class PicturePredicting(FilePredicting):
         files = self.run.task.files(prediction)
         if drawn:
             with named(file), Image.open(file) as opened:
-                picture = to_rgb(ImageOps.exif_transpose(opened), self.grey_range)
+                picture = to_rgb(ImageOps.exif_transpose(opened), self.grey)
             with io.BytesIO() as written:
                 self.run.task.drawn(picture, prediction).save(written, format="PNG")
                 files = files | {".drawn.png": written.getvalue()}
@@ -68,7 +71,9 @@ class PicturePredicting(FilePredicting):
 
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
         pictures = [as_picture(sample, f"sample {start + place}") for place, sample in enumerate(samples)]
-        rows, broken = self._values(pictures, root=Path(), grey=self.grey_range, batch_size=batch_size, num_workers=0)
+        shown = [self.own_ranges.shown(picture, f"sample {start + place}") for place, picture in enumerate(pictures)]
+        grey = fixed_range(self.grey_range)
+        rows, broken = self._values(shown, root=Path(), grey=grey, batch_size=batch_size, num_workers=0)
         for place in sorted(broken):
             raise self._problem(pictures[place], f"sample {start + place}")
         return [Prediction(cells(self.run.task.columns([row], top_k)), row) for row in rows.values()]
@@ -141,44 +146,4 @@ def _of_file(
         each[start]
         if tiles is None or len(tiles[owner]) == 1
         else joined(each[start : start + len(tiles[owner])], tiles[owner])
-    )
-
-
-def _grey(files: Sequence[Path], setting: Range | None) -> Range | None:
-    """Return the run's range (`setting`); None, each picture's own, if the run has none, so that a prediction never
-    depends on other pictures. Prints notes on the pictures' depth."""
-    deep = deep_of(files)
-    grey = chosen_range("each" if setting is None else list(setting), deep)
-    for line in grey_notes(deep, grey):
-        print(f"frostline: {line}", file=sys.stderr)
-    return grey
-
-
-def as_picture(sample: Any, where: str) -> Path | Image.Image:
-    """Convert a sample to a path or a PIL image. Raises DataError at `where` if it is not a picture."""
-    if isinstance(sample, str | os.PathLike):
-        file = at_home(os.fspath(sample))
-        if not file.is_file():
-            raise DataError("there is no such picture", where=f"{file} ({where})", next_step="correct the path")
-        return file
-    if isinstance(sample, Image.Image):
-        return sample
-    if isinstance(sample, Tensor):
-        if sample.dtype != torch.uint8 or sample.ndim not in (2, 3):
-            raise _no_picture(f"a tensor of {sample.dtype} with the shape {tuple(sample.shape)}", where)
-        sample = (sample.movedim(0, -1) if sample.ndim == 3 else sample).cpu().numpy()
-    if not isinstance(sample, np.ndarray):
-        raise _no_picture(f"a {type(sample).__name__}", where)
-    values = sample[..., 0] if sample.ndim == 3 and sample.shape[2] == 1 else sample
-    try:
-        return Image.fromarray(np.ascontiguousarray(values))
-    except (TypeError, ValueError) as error:
-        raise _no_picture(f"an array of {sample.dtype} with the shape {sample.shape}", where) from error
-
-
-def _no_picture(what: str, where: str) -> DataError:
-    return DataError(
-        f"this is not a picture: {what}",
-        where=where,
-        next_step="pass a path, a PIL image, an array (H, W) or (H, W, 3) of uint8, or a uint8 tensor (3, H, W)",
     )

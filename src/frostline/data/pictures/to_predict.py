@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from frostline.contracts.batch import Batch
 from frostline.data.loader import EpochBatches
+from frostline.data.pictures.grey import Range
 from frostline.data.pictures.reading import Box, named, resized
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.pictures.tiles import Tile
@@ -18,6 +19,13 @@ from frostline.data.split import Split, Transfers, loader
 from frostline.errors import DataError
 
 BROKEN = -1  # label of a picture that cannot be read
+
+
+class Shown(NamedTuple):
+    """Pictures to predict: their files, or pictures in place of files. grey: see `to_rgb`."""
+
+    pictures: Sequence[Path | Image.Image]
+    grey: Range | None
 
 
 class Readable(FilePictures):

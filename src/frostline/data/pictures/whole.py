@@ -87,7 +87,7 @@ class TiledPictureModality(WholePictureModality):
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
         from frostline.data.pictures.predicting import PicturePredicting  # imports pyarrow, which no training needs
 
-        return PicturePredicting(run, self.spec, grey_range=self.grey, tile=self.tile)
+        return PicturePredicting(run, self.spec, grey_range=self.grey_range, tile=self.tile)
 
     def chosen(self) -> dict[str, Any]:
         return super().chosen() | {"data.tile": self.tile}

@@ -1,6 +1,6 @@
 """The distinct pictures and texts of rows as parts: decoded, tokenized and cached once, whatever the number of rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,10 @@ import torch
 from frostline.contracts.specs import PartsSpec, TextSpec
 from frostline.data.modality import Given
 from frostline.data.part import Part
-from frostline.data.pictures.grey import chosen_range, deep_of
 from frostline.data.pictures.modality import PictureModality
 from frostline.data.pictures.samples import FileSamples
 from frostline.data.pictures.sources import keep_or_hold
-from frostline.data.pictures.to_predict import Readable
+from frostline.data.pictures.to_predict import Readable, Shown
 from frostline.data.rows.sources import IMAGE, TEXT, Distinct, RowSamples, RowSource, absent_in, inputs_of
 from frostline.data.sample_cache import SampleCache
 from frostline.data.texts.strings import Places, Texts
@@ -22,11 +21,17 @@ from frostline.storage.store import Store
 
 
 class Parts:
-    """found: by name. sources: one for each of the given samples, None for None. predicts: whether a picture that
-    cannot be read becomes a black one with the label BROKEN, instead of an error."""
+    """found: by name. sources: one for each of the given samples, None for None. predicts: converts the files of
+    pictures to predict; a picture that cannot be read then becomes a black one with the label BROKEN, instead of an
+    error."""
 
     def __init__(
-        self, spec: PartsSpec, pictures: PictureModality | None, given: Given, *, predicts: bool = False
+        self,
+        spec: PartsSpec,
+        pictures: PictureModality | None,
+        given: Given,
+        *,
+        predicts: Callable[[list[Path]], Shown] | None = None,
     ) -> None:
         self.spec = spec
         self.pictures = pictures
@@ -57,11 +62,9 @@ class Parts:
 
     def _images(self, files: list[Path], own: Sequence[RowSamples]) -> Part:
         assert self.pictures is not None
-        if self.predicts:
-            # A prediction never depends on the other pictures: without a range of the run, each has its own.
-            own_range = self.pictures.grey
-            grey = chosen_range("each" if own_range is None else list(own_range), deep_of(files))
-            readable = Readable(files, root=own[0].root, spec=self.pictures.spec, grey=grey)
+        if self.predicts is not None:
+            shown = self.predicts(files)
+            readable = Readable(shown.pictures, root=own[0].root, spec=self.pictures.spec, grey=shown.grey)
             keep_or_hold([readable], self.given.cache, self.given.name)
             return Part(IMAGE, self.spec.parts[IMAGE], readable)
         found = FileSamples(files, torch.zeros(len(files), dtype=torch.int64), own[0].root)

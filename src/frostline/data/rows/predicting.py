@@ -19,10 +19,13 @@ from frostline.data.loader import EpochBatches
 from frostline.data.modality import Given
 from frostline.data.part import PartedViews
 from frostline.data.pictures.files import PICTURES
+from frostline.data.pictures.grey import fixed_range, range_of
+from frostline.data.pictures.in_memory import OwnRanges
 from frostline.data.pictures.modality import PictureModality
+from frostline.data.pictures.predicting import APART
 from frostline.data.pictures.preprocess import Preprocess
 from frostline.data.pictures.reading import problem_of
-from frostline.data.pictures.to_predict import BROKEN
+from frostline.data.pictures.to_predict import BROKEN, Shown
 from frostline.data.predicting import STANDARD_INPUT, Asked, Opened, Predicted, Predicting, Prediction, cells
 from frostline.data.rows.columns import Columns, Kinds, columns_of
 from frostline.data.rows.notes import notes_of
@@ -80,6 +83,8 @@ class RowPredicting(Predicting):
         self.pictures = pictures
         self.inputs: Mapping[str, Any] = inputs_in(run.about)
         self.kinds = Kinds.of(self.inputs["kinds"])
+        self.grey_range = None if pictures is None else pictures.grey_range
+        self.own_ranges = OwnRanges(self.grey_range)
 
     def of_input(self, asked: Asked) -> Predicted:
         if (
@@ -163,7 +168,8 @@ class RowPredicting(Predicting):
         target = target_type(self.run.task.kind)
         samples = RowSamples(columns, torch.zeros(len(columns), dtype=torch.int64), self.kinds, root=Path())
         given = Given((samples, None, None), target, "rows", where)
-        made = Parts(self.spec, self.pictures, given, predicts=True)
+        shown = self._shown_alone if notes is None else lambda files: self._shown_together(files, where)
+        made = Parts(self.spec, self.pictures, given, predicts=shown)
         source = made.sources[0]
         source.code(self.inputs["row"])
         if IMAGE in made.found:
@@ -177,6 +183,16 @@ class RowPredicting(Predicting):
         each = [*self.run.predictions(RowFile(source, PartedViews(made.found), batch_size=batch_size))]
         broken = self._broken(source)
         return [value for row, value in enumerate(each) if row not in broken], broken
+
+    def _shown_together(self, files: list[Path], where: object) -> Shown:
+        """Pictures of a table have one range of grey, chosen as in training. Prints notes on it."""
+        grey, notes = range_of(files, self.grey_range, where, APART)
+        for note in notes:
+            print(f"frostline: {note}", file=sys.stderr)
+        return Shown(files, grey)
+
+    def _shown_alone(self, files: list[Path]) -> Shown:
+        return Shown([self.own_ranges.shown(file, str(file)) for file in files], fixed_range(self.grey_range))
 
     def _broken(self, source: RowSource) -> dict[int, DataError]:
         """The error of each row with a picture that cannot be read."""

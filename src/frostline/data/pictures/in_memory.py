@@ -1,0 +1,102 @@
+"""Pictures that are passed from Python: paths, PIL images, arrays and tensors."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from frostline.data.pictures.dicom import WINDOW
+from frostline.data.pictures.files import DICOM, UNREADABLE, room_for
+from frostline.data.pictures.grey import DEEP, PLAIN, TOPS, Range, Setting, deep_values, to_eight_bits
+from frostline.errors import DataError
+from frostline.paths import at_home
+
+
+class OwnRanges:
+    """Scales grey pictures of more than 8 bits for a run without a range, each by the smallest usual range that holds
+    its values, so that its prediction does not depend on other samples. Prints a note at the first picture of a range.
+
+    setting: the run's; OwnRanges changes no picture unless it is None."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self._told: set[Range | None] = set()
+
+    def shown(self, picture: Path | Image.Image, where: str) -> Path | Image.Image:
+        """Return a picture of 8 bits in place of one of more bits; any other as it is, also if it is unreadable."""
+        if self.setting is not None or (isinstance(picture, Path) and picture.suffix.lower() in PLAIN):
+            return picture
+        try:
+            if isinstance(picture, Path):
+                with Image.open(picture) as opened:
+                    return self._scaled(opened, where) or picture
+            return self._scaled(picture, where) or picture
+        except UNREADABLE:
+            return picture  # reported where it is decoded for the network
+
+    def _scaled(self, picture: Image.Image, where: str) -> Image.Image | None:
+        if not picture.mode.startswith(DEEP) or picture.format == DICOM or WINDOW in picture.info:
+            return None  # DICOM is shown by its own window
+        with room_for(picture):
+            upright = ImageOps.exif_transpose(picture)
+            values = np.asarray(upright)
+            deep = deep_values(values, upright.mode)
+            if not deep.number:
+                return None
+            self._tell(deep.range(), where, holes=deep.holes > 0)
+            return Image.fromarray(to_eight_bits(values, upright.mode, deep.range()))
+
+    def _tell(self, own: Range, where: str, *, holes: bool) -> None:
+        is_usual = own[0] == 0 and own[1] in (1.0, *TOPS)
+        key = own if is_usual else None
+        if key not in self._told:
+            self._told.add(key)
+            low, high = (repr(value).removesuffix(".0") for value in own)
+            rule = "the smallest usual range that holds its values" if is_usual else "its lowest and highest value"
+            black = "; NaN becomes black" if holes else ""
+            print(
+                f"frostline: {where} is grey with more than 8 bits, for which the run has no range: {low} becomes "
+                f"black and {high} white, {rule}{black}; the same rule holds for later samples",
+                file=sys.stderr,
+            )
+
+
+def as_picture(sample: Any, where: str) -> Path | Image.Image:
+    """Convert a sample to a path or a PIL image. Raises DataError at `where` if it is not a picture."""
+    if isinstance(sample, str | os.PathLike):
+        file = at_home(os.fspath(sample))
+        if not file.is_file():
+            raise DataError("there is no such picture", where=f"{file} ({where})", next_step="correct the path")
+        return file
+    if isinstance(sample, Image.Image):
+        return sample
+    if isinstance(sample, Tensor):
+        if sample.dtype != torch.uint8 or sample.ndim not in (2, 3):
+            raise _no_picture(f"a tensor of {sample.dtype} with the shape {tuple(sample.shape)}", where)
+        sample = (sample.movedim(0, -1) if sample.ndim == 3 else sample).cpu().numpy()
+    if not isinstance(sample, np.ndarray):
+        raise _no_picture(f"a {type(sample).__name__}", where)
+    if sample.dtype.kind == "f" and not np.isfinite(sample).all():
+        raise DataError(
+            "this array holds NaN or infinite values, which are no shade of grey",
+            where=where,
+            next_step="replace them: np.where(np.isfinite(array), array, 0)",
+        )
+    values = sample[..., 0] if sample.ndim == 3 and sample.shape[2] == 1 else sample
+    try:
+        return Image.fromarray(np.ascontiguousarray(values))
+    except (TypeError, ValueError) as error:
+        raise _no_picture(f"an array of {sample.dtype} with the shape {sample.shape}", where) from error
+
+
+def _no_picture(what: str, where: str) -> DataError:
+    return DataError(
+        f"this is not a picture: {what}",
+        where=where,
+        next_step="pass a path, a PIL image, an array (H, W) or (H, W, 3) of uint8, or a uint8 tensor (3, H, W)",
+    )
