@@ -248,8 +248,21 @@ def test_what_is_no_picture_is_an_error_that_counts_it(
 def test_one_sample_alone_is_an_error(pictures: tuple[Path, list[Path]]) -> None:
     run, files = pictures
     opened = frostline.open(run, trust=True)
-    with pytest.raises(frostline.DataError, match="predict takes several samples, not one"):
-        opened.predict(files[0])
+    colours = np.asarray(Image.open(files[0]))
+    alone: list[Any] = [
+        files[0],
+        str(files[0]),
+        colours,
+        colours[..., 0],
+        torch.from_numpy(colours.copy()).movedim(2, 0),
+    ]
+    alone += [{"image": files[0]}, Image.fromarray(colours), None, 5, np.float64(5)]
+    for sample in alone:
+        with pytest.raises(frostline.DataError, match="predict takes several samples, not one") as error:
+            opened.predict(sample)
+        assert error.value.next_step.startswith("predict([sample]), with brackets"), type(sample)
+    several: list[Any] = [np.stack([colours] * 2), np.array([str(file) for file in files[:2]]), {*files[:2]}]
+    assert [len([*opened.predict(samples)]) for samples in several] == [2, 2, 2]
     with pytest.raises(frostline.ConfigError, match="must be whole numbers, at least 1"):
         opened.predict(files, batch_size=0)
 

@@ -4,14 +4,16 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from frostline.commands.calibrated import calibrated
 from frostline.commands.checks import check
@@ -25,6 +27,7 @@ from frostline.paths import at_home
 from frostline.runs.folder import amended, opened
 from frostline.runs.record import Record
 
+SINGLE = 3  # most dimensions of an array that is one sample: a picture in colour
 SHARES = ("probability", "share")  # begin the names of columns of numbers
 
 
@@ -73,10 +76,7 @@ class Predictor:
         Raises DataError that names a sample that cannot be read, by its index from 0; ConfigError if validation has too
         few samples for abstain or conformal, or the task has neither.
         """
-        if isinstance(samples, str | os.PathLike):
-            raise DataError(
-                "predict takes several samples, not one", where=samples, next_step="predict([sample]), with brackets"
-            )
+        _require_several(samples)
         counts: list[Any] = [batch_size, top_k]
         if any(not isinstance(number, Integral) or number < 1 for number in counts):
             raise ConfigError(
@@ -156,6 +156,24 @@ def open_run(
     with warnings.catch_warnings(), _silent():
         warnings.simplefilter("ignore")  # Lightning's advice is about training
         return Predictor(folder, Network(settings, folder, checkpoint), record, checkpoint, calibration)
+
+
+def _require_several(samples: Any) -> None:
+    """Raise DataError for one sample without brackets. A numeric array or tensor of at most 3 dimensions is one: its
+    rows or channels would be predicted as samples."""
+    is_array = isinstance(samples, Tensor) or (isinstance(samples, np.ndarray) and samples.dtype.kind in "biufc")
+    if isinstance(samples, str | bytes | os.PathLike | Mapping | np.generic) or (is_array and samples.ndim <= SINGLE):
+        is_one = True
+    else:
+        is_one = not isinstance(samples, Iterable) and not hasattr(samples, "__getitem__")
+    if is_one:
+        shape = f" of the shape {tuple(samples.shape)}" if is_array else ""
+        raise DataError(
+            "predict takes several samples, not one",
+            where=samples if isinstance(samples, str | os.PathLike) else f"a {type(samples).__name__}{shape}",
+            next_step="predict([sample]), with brackets"
+            + ("; predict([*samples]) if its first dimension counts samples" if is_array else ""),
+        )
 
 
 @contextmanager
