@@ -208,6 +208,18 @@ def test_grey_pictures_of_more_bits_than_in_training_have_the_predictions_of_eig
         )
 
 
+@pytest.mark.parametrize("shape", [(0, 0, 3), (8, 0, 3), (0, 5)])
+def test_a_picture_without_pixels_is_an_error(pictures: tuple[Path, list[Path]], shape: tuple[int, ...]) -> None:
+    run, files = pictures
+    values = np.zeros(shape, np.uint8)
+    tensor = torch.from_numpy(values) if len(shape) == 2 else torch.from_numpy(values).movedim(2, 0)
+    opened = frostline.open(run, trust=True)
+    for sample in (values, tensor, Image.new("L", (shape[1], shape[0]))):
+        with pytest.raises(frostline.DataError, match="this is not a picture") as error:
+            list(opened.predict([files[0], sample]))
+        assert error.value.where == "sample 1"
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_array_with_values_that_are_no_grey_is_an_error(pictures: tuple[Path, list[Path]], value: float) -> None:
     values = np.full((9, 9), 0.5, np.float32)
@@ -322,6 +334,10 @@ def test_texts_have_the_probabilities_of_the_command(program: Program, tmp_path:
             list(opened.predict(["aa", sample]))
         assert error.value.where == "sample 1"
 
+    with pytest.raises(frostline.DataError, match="half of a surrogate pair") as error:
+        list(opened.predict(["aa", "\ud800 aa"]))
+    assert error.value.where == "sample 1"
+
 
 def test_words_have_the_probabilities_of_the_command(program: Program, tmp_path: Path, tokenizer: str) -> None:
     (tmp_path / "it.conll").write_text("aa\tB-x\nbb\tI-x\nkl\tO\n\nla\tO\n\n" * 20)
@@ -337,6 +353,9 @@ def test_words_have_the_probabilities_of_the_command(program: Program, tmp_path:
     assert [it.columns for it in again] == [it.columns for it in found]
     assert [len(it.values) for it in found] == [3, 9, 1]
     assert found[1].values[6:].isnan().all(), "eight tokens, two of them special"
+    with pytest.raises(frostline.DataError, match="half of a surrogate pair") as error:
+        list(opened.predict([["aa", "\udfff"]]))
+    assert error.value.where == "sample 0"
     rows = [
         {"sentence": str(number), **dict(zip(it.columns, cells, strict=True))}
         for number, it in enumerate(found, 1)

@@ -74,6 +74,8 @@ def as_picture(sample: Any, where: str) -> Path | Image.Image:
             raise DataError("there is no such picture", where=f"{file} ({where})", next_step="correct the path")
         return file
     if isinstance(sample, Image.Image):
+        if 0 in sample.size:
+            raise _no_picture("an image of {} × {} pixels".format(*sample.size), where)
         return sample
     if isinstance(sample, Tensor):
         if sample.dtype != torch.uint8 or sample.ndim not in (2, 3):
@@ -81,6 +83,8 @@ def as_picture(sample: Any, where: str) -> Path | Image.Image:
         sample = (sample.movedim(0, -1) if sample.ndim == 3 else sample).cpu().numpy()
     if not isinstance(sample, np.ndarray):
         raise _no_picture(f"a {type(sample).__name__}", where)
+    if not sample.size:
+        raise _no_picture(f"an array without values, of the shape {sample.shape}", where)
     if sample.dtype.kind == "f" and not np.isfinite(sample).all():
         raise DataError(
             "this array holds NaN or infinite values, which are no shade of grey",

@@ -16,6 +16,7 @@ from frostline.data.texts.to_predict import (
     BLANKS,
     TextFile,
     Unlabelled,
+    half_characters,
     no_targets,
     of_lines,
     read_sentences,
@@ -139,6 +140,7 @@ def _tokenised(
 ) -> tuple[Unlabelled, list[Tensor], Sequence[int]]:
     """Return the texts that have tokens, the rows of tokens, and the index of each row's text."""
     found = found.without(too_long(found.samples), TOO_LONG)
+    found = found.without(half_characters(found.samples), "it holds half of a surrogate pair, which is no character")
 
     def rows_of(samples: Sequence[Any]) -> tuple[list[Tensor], Sequence[int]]:
         return tokenizer.windows(samples) if windows else (tokenizer.rows(samples), range(len(samples)))

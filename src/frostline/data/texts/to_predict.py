@@ -64,6 +64,16 @@ class Unlabelled(NamedTuple):
         return Unlabelled(samples, where, given, [*self.problems, *missing], self.notes)
 
 
+def half_characters(samples: Sequence[Sequence[str]]) -> set[int]:
+    """Indices of samples with half of a surrogate pair, which no tokenizer takes: of a text in Python that was cut, or
+    of bytes on the command line that are no UTF-8."""
+    return {
+        place
+        for place, texts in enumerate(samples)
+        if any(not text.isascii() and any("\ud800" <= it <= "\udfff" for it in text) for text in texts)
+    }
+
+
 def of_lines(lines: Sequence[str], source: object, columns: Sequence[str]) -> Unlabelled:
     """Read one text per line, as the run's only text column. Blank lines at the end are ignored. Raises DataError."""
     if len(columns) > 1:
