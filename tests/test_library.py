@@ -339,7 +339,9 @@ def test_texts_have_the_probabilities_of_the_command(program: Program, tmp_path:
     assert error.value.where == "sample 1"
 
 
-def test_words_have_the_probabilities_of_the_command(program: Program, tmp_path: Path, tokenizer: str) -> None:
+def test_words_have_the_probabilities_of_the_command(
+    program: Program, tmp_path: Path, tokenizer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "it.conll").write_text("aa\tB-x\nbb\tI-x\nkl\tO\n\nla\tO\n\n" * 20)
     typed = ["task=token_classification", "data=conll", f"data.train_file={tmp_path / 'it.conll'}"]
     run = trained(tmp_path, *TEXTS, tokenizer, *typed, "data.max_length=8")
@@ -347,8 +349,12 @@ def test_words_have_the_probabilities_of_the_command(program: Program, tmp_path:
     (tmp_path / "new.txt").write_text("\n".join(sentences))
     expected = told(program, run, f"input={tmp_path / 'new.txt'}")
     opened = frostline.open(run, trust=True)
-    found = list(opened.predict(sentences))
+    assert "cut off" not in capsys.readouterr().err
+    found = list(opened.predict(sentences, batch_size=1))
     again = list(opened.predict([sentence.split() for sentence in sentences]))
+    err = capsys.readouterr().err
+    assert err.count("tokens or more: the rest is cut off") == 1, "a note at the first text, for both calls"
+    assert "sample 1 has 8 tokens or more: the rest is cut off" in err
     assert opened.task == "token_classification"
     assert [it.columns for it in again] == [it.columns for it in found]
     assert [len(it.values) for it in found] == [3, 9, 1]

@@ -67,6 +67,7 @@ class Predictor:
         other data see data/README.md.
         Grey pictures of more than 8 bits go by the run's range; if it has none, each goes by the smallest usual range
         that holds its values, such as 0 to 4095, and a note says so.
+        Texts that are longer than the run's `data.max_length` are cut off, and a note names the first.
         top_k: the maximum number of classes in `columns`.
         abstain: the highest error rate of the answers, such as 0.05; for less sure samples `label` is None, `abstained`
         "yes" and `guess` the most probable class.

@@ -40,6 +40,7 @@ class TextPredicting(Predicting):
         self.run = run
         self.tokenizer = Tokenizer(spec, words=words)
         self.batch_tokens = batch_tokens
+        self._told_of_cut = False
 
     def of_input(self, asked: Asked) -> Predicted:
         tokenizer, task, windows = self.tokenizer, self.run.task, asked.data["windows"]
@@ -66,9 +67,10 @@ class TextPredicting(Predicting):
         else:
             columns = _text_columns(self.run.settings)
             texts = [_texts_of(sample, place, columns) for sample, place in zip(samples, where, strict=True)]
-        found, _, values = self._values(Unlabelled(texts, where, {}, []), batch_size=batch_size, windows=False)
+        found, rows, values = self._values(Unlabelled(texts, where, {}, []), batch_size=batch_size, windows=False)
         for problem in found.problems:
             raise problem
+        self._tell_of_cut(rows, where)
         task = self.run.task
         if not self.tokenizer.words:
             return [Prediction(cells(task.columns([row], top_k)), row) for row in values]
@@ -76,6 +78,15 @@ class TextPredicting(Predicting):
             Prediction({"word": words, **task.columns([*row], top_k)}, row)
             for words, row in zip(texts, values, strict=True)
         ]
+
+    def _tell_of_cut(self, rows: Sequence[Tensor], where: Sequence[str]) -> None:
+        """Print a note at the first sample that is cut off; samples come one batch at a time, and are never counted."""
+        longest = self.tokenizer.spec.max_length
+        first = next((name for row, name in zip(rows, where, strict=True) if _is_cut(len(row), longest)), None)
+        if first is not None and not self._told_of_cut:
+            self._told_of_cut = True
+            note = f"{first} has {longest} tokens or more: the rest is cut off, as in all later samples of that length"
+            print(f"frostline: {note}", file=sys.stderr)
 
     def texts_in(self, given: Columns) -> dict[str, str]:
         """The text or pair of the first sample of an input, by its column."""
@@ -152,8 +163,12 @@ def _tokenised(
     return found, rows, owners
 
 
+def _is_cut(length: int, longest: int | None) -> bool:
+    return longest is not None and length >= longest
+
+
 def _cut_notes(lengths: Sequence[int], longest: int | None, *, pairs: bool) -> list[str]:
-    count = sum(longest is not None and length >= longest for length in lengths)
+    count = sum(_is_cut(length, longest) for length in lengths)
     advice = "" if pairs else " (data.windows=true reads all of it)"
     have = counted(count, "text has", "texts have")
     return [f"{have} {longest} tokens or more: the rest is cut off{advice}"] if count else []
