@@ -437,6 +437,24 @@ def test_no_score_is_cut_off_in_a_narrow_terminal() -> None:
     assert "…" not in narrow + wide
 
 
+@pytest.mark.parametrize(("width", "others"), [(100, {"seconds", "as good"}), (80, {"as good"}), (60, set())])
+@pytest.mark.parametrize("setting", [{"model": "m" * 70}, {"model": "m" * 70, "data": "table"}])
+def test_long_settings_give_way_to_scores(width: int, others: set[str], setting: dict[str, str]) -> None:
+    """The settings break, then the dispensable columns go; names of runs, scores and intervals stay whole."""
+    names = [f"2026-11-30/18-25-3{number}-bundled-digits" for number in range(2)]
+    scores = {"val/accuracy": "0.832214765", "low": "0.7624", "high": "0.8845", "as_good": "best", "seconds": "6.7"}
+    tests = {"test/accuracy": "0.8663", "test/accuracy low": "0.8272", "test/accuracy high": "0.8976"}
+    rows = [{"run": name, "status": "finished", **setting, **scores, **tests} for name in names]
+    console = Console(width=width, file=io.StringIO(), soft_wrap=True)  # as `console_of_width` makes it
+    console.print(_drawn(rows, width))
+    drawn = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, drawn.splitlines())) <= width
+    for whole in (*names, "0.8322", "0.8663", "(0.8272 …", "0.8976)"):
+        assert drawn.count(whole) == (1 if whole in names else 2)
+    assert drawn.count("m") == 2 * len("m" + "m" * 70)  # all of each setting
+    assert {column for column in ("seconds", "as good") if column.split()[0] in drawn.split()} == others
+
+
 def test_a_path_that_was_typed_relative_does_not_differ(tmp_path: Path) -> None:
     """run.json has it absolute, and the note of a job that failed before it had a run as it was typed."""
     (tmp_path / "here").mkdir()

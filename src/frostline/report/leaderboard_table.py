@@ -5,8 +5,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +25,8 @@ from frostline.runs.sweep_names import RUNS
 from frostline.runs.sweeps import Sweep
 
 HEADS = {"low": "95 % interval", "as_good": "as good"}  # of columns in the terminal
+BROKEN = {"low": "95 %\ninterval", "as_good": "as\ngood"}  # in a narrow terminal
+FOLDED = 30  # characters; longer settings stand on several lines in a narrow terminal
 OWN = {"run", "status", "ranked_by", "runs", "low", "as_good", "seconds"}  # columns beside settings and scores
 NEEDED = {"run", "status"}  # columns of every table
 SETTINGS = "settings"  # the column of them all, in a narrow terminal
@@ -138,43 +142,86 @@ def _by_ranking(rows: Sequence[dict[str, str]]) -> Iterator[tuple[str | None, li
         yield heading, [{name: row[name] for name in kept} for row in group]
 
 
+class _Form(NamedTuple):
+    """A way to write the table. heads: by column. folds: the column whose lines may break anywhere, if any; run names,
+    the first lines of the column `run`, do not."""
+
+    heads: dict[str, str]
+    cells: list[dict[str, str]]
+    folds: str = ""
+
+    def longest(self, column: str) -> int:
+        """Characters of the longest line."""
+        texts = [self.heads[column], *(row[column] for row in self.cells)]
+        return max(cell_len(line) for text in texts for line in text.split("\n"))
+
+    def least(self, column: str) -> int:
+        """Characters of the column where it is as narrow as it may be."""
+        if column != self.folds:
+            return self.longest(column)
+        names = [cell_len(row[column].partition("\n")[0]) for row in self.cells] if column == "run" else [0]
+        return max(*names, min(self.longest(column), FOLDED))
+
+    def needed(self) -> int:
+        """Characters of a line of the table."""
+        return 1 + sum(self.least(column) + 3 for column in self.heads)
+
+
 def _drawn(rows: Sequence[dict[str, str]], width: int) -> Table:
     """The table. If it would be wider than `width` characters, intervals of test scores stand below them; if that is
-    not enough, settings below one another in one column; then it lacks the DISPENSABLE columns."""
-    columns = _shown(rows)
-    cells = [{column: _cell(row, column, " ") for column in columns} for row in rows]
-    if _needed(cells, columns) > width:
-        cells = [{column: _cell(row, column, "\n") for column in columns} for row in rows]
-    settings = [column for column in columns if _is_setting(column)]
-    if _needed(cells, columns) > width and len(settings) > 1:
-        for row in cells:
-            row[SETTINGS] = "\n".join(f"{name}={row[name]}" for name in settings if row[name])
-        first = columns.index(settings[0])
-        columns = [*columns[:first], SETTINGS, *(column for column in columns[first:] if column not in settings)]
-    columns = [*columns]
-    for column in DISPENSABLE:  # no number is cut off; leaderboard.csv has all of them
-        if _needed(cells, columns) > width and column in columns:
-            columns.remove(column)
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
+    not enough, settings below one another in one column, those of more than FOLDED characters over several lines; then
+    settings stand below the names of runs, and heads and intervals break; then it lacks the DISPENSABLE columns. Names
+    of runs and numbers are never cut: a table that is still wider goes beyond the terminal."""
+    for form in _forms(rows):
+        if form.needed() <= width:
+            break
+    for column in DISPENSABLE:  # leaderboard.csv has all of them
+        if form.needed() > width:
+            form.heads.pop(column, None)
+    room = width - form.needed()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=room >= 0)
+    for column, head in form.heads.items():
+        of_column = form.least(column)
+        if column == form.folds:
+            of_column = min(form.longest(column), of_column + max(0, room))
         left = column in ("run", SETTINGS)
-        least = max(len(row[column]) for row in cells) if column == "run" else None  # which commands name
-        head = HEADS.get(column, column)
-        table.add_column(head, justify="left" if left else "right", no_wrap=True, min_width=least)
-    for row in cells:
-        table.add_row(*(row[column] for column in columns))
+        table.add_column(
+            head,
+            justify="left" if left else "right",
+            no_wrap=column != form.folds,
+            overflow="fold",
+            min_width=of_column,
+            max_width=of_column,
+        )
+    for row in form.cells:
+        table.add_row(*(row[column] for column in form.heads))
     return table
+
+
+def _forms(rows: Sequence[dict[str, str]]) -> Iterator[_Form]:
+    """Yield the forms of the table, as a rule each narrower than the one before."""
+    columns = _shown(rows)
+    heads = {column: HEADS.get(column, column) for column in columns}
+    yield _Form({**heads}, [{column: _cell(row, column, " ") for column in columns} for row in rows])
+    cells = [{column: _cell(row, column, "\n") for column in columns} for row in rows]
+    yield _Form({**heads}, cells)
+    settings = [column for column in columns if _is_setting(column)]
+    together = [[f"{name}={row[name]}" for name in settings if row[name]] for row in cells]
+    if settings:
+        first = columns.index(settings[0])
+        others = [column for column in columns[first:] if column not in settings]
+        heads = {name: heads.get(name, name) for name in (*columns[:first], SETTINGS, *others)}
+        below = [{**row, SETTINGS: "\n".join(lines)} for row, lines in zip(cells, together, strict=True)]
+        yield _Form({**heads}, below, SETTINGS)
+    broken = {name: BROKEN.get(name) or heads[name].replace("/", "/\n") for name in heads if name != SETTINGS}
+    cells = [{column: _cell(row, column, "\n", "\n") for column in broken} for row in rows]
+    for row, lines in zip(cells, together, strict=True):
+        row["run"] = "\n  ".join([row["run"], *lines])
+    yield _Form(broken, cells, "run")
 
 
 def _is_setting(column: str) -> bool:
     return column not in OWN and not column.startswith(("val/", "test/"))
-
-
-def _needed(cells: Sequence[Mapping[str, str]], columns: Sequence[str]) -> int:
-    """Characters of a line of the table."""
-    heads = {column: len(HEADS.get(column, column)) for column in columns}
-    lines = {column: [len(line) for row in cells for line in row[column].split("\n")] for column in columns}
-    return sum(max(heads[column], *lines[column]) + 3 for column in columns)
 
 
 def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) -> None:
@@ -191,16 +238,16 @@ def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) 
             console.print(f"next         {command}{end}")
 
 
-def _cell(row: dict[str, str], column: str, between: str) -> str:
-    """between: a score and its interval."""
+def _cell(row: dict[str, str], column: str, between: str, within: str = " ") -> str:
+    """between: a score and its interval. within: the ends of an interval, a mean and its deviation."""
     if column == "low":
-        return f"{_short(row['low'])} … {_short(row['high'])}" if row["low"] else ""
+        return f"{_short(row['low'])} …{within}{_short(row['high'])}" if row["low"] else ""
     deviation = row.get(f"{column}{DEVIATION}", "")
     ends = [row.get(f"{column}{end}", "") for end in (LOW, HIGH)]
-    interval = f"{between}({_short(ends[0])} … {_short(ends[1])})" if all(ends) else ""
+    interval = f"{between}({_short(ends[0])} …{within}{_short(ends[1])})" if all(ends) else ""
     if _is_setting(column):
         return one_line(short_setting(row[column]))
-    return one_line(_short(row[column])) + (f" ± {_short(deviation)}" if deviation else "") + interval
+    return one_line(_short(row[column])) + (f"{within}± {_short(deviation)}" if deviation else "") + interval
 
 
 def _short(cell: str) -> str:
