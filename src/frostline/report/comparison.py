@@ -1,6 +1,7 @@
 """Print how two runs compare."""
 
 from pathlib import Path
+from typing import Literal
 
 from rich import box
 from rich.table import Table
@@ -10,6 +11,7 @@ from frostline.report.pairs import Answers, Difference, Differing
 from frostline.report.summary import console_of_width
 
 CLEAR = 0.05  # chance below which McNemar's test calls runs different
+NAME = 8  # minimum number of characters of a score's name in a line
 
 
 def print_comparison(
@@ -19,7 +21,7 @@ def print_comparison(
     for label, run in zip(("first", "second"), runs, strict=True):
         console.print(f"{label:7} {run}")
     if found:
-        console.print(_scores(found))
+        console.print(_scores(found, console.width))
         console.print("[low, high] holds the difference in 95 % of draws of the samples (paired bootstrap)")
     for caution in dict.fromkeys(it.caution for it in found if it.caution):
         console.print(f"do not trust the intervals: {caution}")
@@ -35,15 +37,31 @@ def print_comparison(
             console.print(_differing(others))
 
 
-def _scores(found: list[Difference]) -> Table:
+def _scores(found: list[Difference], width: int) -> Table:
+    """The table. If it would be wider than `width` characters, the interval stands below the difference; then names
+    break. No number is cut: a table that is still wider goes beyond the terminal."""
+    columns = ("score", "first", "second", "difference", "low", "high", "clear")
+    rows = [columns, *map(_cells, found)]
+    if 1 + sum(max(map(len, cells)) + 3 for cells in zip(*rows, strict=True)) > width:
+        below = [
+            (row[0].replace("/", "/\n"), *row[1:3], f"{row[3]}\n[{row[4]},\n{row[5]}]", row[6]) for row in rows[1:]
+        ]
+        rows = [("score", "first", "second", "difference\n[low, high]", "clear"), *below]
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("score", "first", "second", "difference", "low", "high", "clear"):
-        table.add_column(column, justify="left" if column == "score" else "right", no_wrap=True)
-    for it in found:
-        numbers = (it.first, it.second, it.second - it.first, it.low, it.high)
-        cells = [f"{value:+.4f}" if at > 1 else f"{value:.4f}" for at, value in enumerate(numbers)]
-        table.add_row(it.name, *cells, "-" if it.caution else "yes" if it.significant else "no")
+    for head, *cells in zip(*rows, strict=True):
+        is_name = head == "score"
+        least = NAME if is_name else max(len(line) for cell in (head, *cells) for line in cell.split("\n"))
+        justify: Literal["left", "right"] = "left" if is_name else "right"
+        table.add_column(head, justify=justify, no_wrap=not is_name, overflow="fold", min_width=least)
+    for row in rows[1:]:
+        table.add_row(*row)
     return table
+
+
+def _cells(it: Difference) -> tuple[str, ...]:
+    numbers = (it.first, it.second, it.second - it.first, it.low, it.high)
+    written = [f"{value:+.4f}" if at > 1 else f"{value:.4f}" for at, value in enumerate(numbers)]
+    return (it.name, *written, "-" if it.caution else "yes" if it.significant else "no")
 
 
 def _test(answers: Answers) -> str:
