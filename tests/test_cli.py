@@ -120,8 +120,25 @@ BAD_TRAINING = {
     "question added twice": ("+model=resnet18", ["'model' exists already", "without the +"]),
     "setting of one phase": (
         "schedule.phases.all.views=3",
-        ["this phase takes 'views' from schedule.every_phase", "next:  +schedule.phases.all.views=<value>"],
+        ["this phase takes 'views' from schedule.every_phase", "next:  +schedule.phases.all.views=3"],
     ),
+    "setting of one phase that needs quotes": (
+        "schedule.phases.all.only=[norms,biases]",
+        ["this phase takes 'only' from schedule.every_phase", "next:  +schedule.phases.all.only=<value>"],
+    ),
+    "nested setting of one phase": (
+        "schedule.phases.all.until.patience=5",
+        ["takes 'until.patience' from", "next:  +schedule.phases.all.until.patience=5", "every_phase.until.patience=5"],
+    ),
+    "no nested setting of a phase": (
+        "schedule.phases.all.until.patienc=5",
+        ["no setting 'schedule.phases.all.until.patienc'", "did you mean until.patience", "<one of until.monitor"],
+    ),
+    "settings of one phase, not a value": (
+        "schedule.phases.all.until=5",
+        ["schedule.phases.all.until is a mapping of settings", "+schedule.phases.all.<one of until.monitor"],
+    ),
+    "setting of no such phase": ("schedule.phases.body.views=3", ["there is no setting 'schedule.phases.body'"]),
     "no setting of a phase": ("schedule.phases.all.view=3", ["there is no setting 'schedule.phases.all.view'"]),
     "checkpoints elsewhere": ("callbacks.best.dirpath=x", ["callbacks.best.dirpath: resume and evaluate look in"]),
     "checkpoints nowhere": ("callbacks.last.dirpath=null", ["callbacks.last.dirpath: resume and evaluate look in"]),

@@ -18,7 +18,9 @@ from frostline.paths import conf_dir
 
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=(.*)'")
 WITHIN = re.compile(r"Could not override '\w+@([\w.]+)'")
-OF_PHASE = re.compile(r"schedule\.phases\.[^.]+\.\w+")
+OF_PHASE = re.compile(r"(schedule\.phases\.[^.=]+)\.([\w.]+)=(.*)")
+TYPED = re.compile(r"To append to your config use \+(.*)")
+PLAIN = re.compile(r"[\w.-]+")  # values that a shell and Hydra read as they are typed
 NO_FOLDER = re.compile(r"Additional config directory '(.+)' not found")
 UNASKED = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
 # A `+` before an existing key. The third is Hydra's failure to read a value that refers to the run's folder.
@@ -45,6 +47,8 @@ def translated(error: Exception, command: str) -> ConfigError:
     unknown = not isinstance(cause, InterpolationResolutionError)  # that has no value before the run has a folder
     if isinstance(parent, DictConfig) and unknown and key and key not in parent:
         full = str(getattr(cause, "full_key", key) or key)
+        if (typed := TYPED.search(str(error))) and (own := _of_phase(typed[1], parent._get_root())):
+            return own
         return _unknown_setting(full, key, parent, composes=command in ("train", "lr_find", "rank"))
     if isinstance(error, OverrideParseException):
         return ConfigError(
@@ -79,13 +83,6 @@ def _unknown_setting(full: str, key: str, parent: DictConfig, *, composes: bool)
         return ConfigError(f"{full} is set by Frostline", where="command line", next_step="leave it out")
     if isinstance(target, str) and key in parameters_of(target):
         return ConfigError(f"{what} yet", where="command line", next_step=f"+{full}=<value>  # adds it")
-    shared = OmegaConf.select(parent._get_root(), "schedule.every_phase") if OF_PHASE.fullmatch(full) else None
-    if isinstance(shared, DictConfig) and key in shared:
-        return ConfigError(
-            f"this phase takes '{key}' from schedule.every_phase",
-            where="command line",
-            next_step=f"+{full}=<value>  # for this phase alone; or schedule.every_phase.{key}=<value>",
-        )
     if not composes and "." in full:
         there = ", ".join(f"{full.rpartition('.')[0]}.{name}=" for name in sorted(map(str, parent)))
         return ConfigError(what, where="command line", next_step=f"one of {there}")
@@ -100,6 +97,36 @@ def _unknown_setting(full: str, key: str, parent: DictConfig, *, composes: bool)
         f"{what}: {meant(full, places, {str(name) for name in parent})}",
         where="command line",
         next_step="correct it; `--cfg job` prints all settings",
+    )
+
+
+def _of_phase(typed: str, root: Any) -> ConfigError | None:
+    """What to type for a setting that a phase takes from schedule.every_phase; None if it is no such setting, or there
+    is no such phase. typed: with its value. root: the composed config."""
+    shared = OmegaConf.select(root, "schedule.every_phase")
+    if (found := OF_PHASE.fullmatch(typed)) is None or not isinstance(shared, DictConfig):
+        return None
+    phase, key, value = found.groups()
+    name, _, within = key.partition(".")
+    if name not in shared or OmegaConf.select(root, phase) is None:
+        return None
+    inner = shared._get_node(name)
+    if isinstance(inner, DictConfig) and within not in inner:
+        named = [f"{name}.{one}" for one in map(str, inner)]
+        return ConfigError(
+            f"there is no setting '{phase}.{key}': {close_names(key, named)}"
+            if within
+            else f"{phase}.{key} is a mapping of settings",
+            where="command line",
+            next_step=f"+{phase}.<one of {', '.join(named)}>=<value>",
+        )
+    if within and not isinstance(inner, DictConfig):
+        return None
+    value = value if PLAIN.fullmatch(value) else "<value>"
+    return ConfigError(
+        f"this phase takes '{key}' from schedule.every_phase",
+        where="command line",
+        next_step=f"+{phase}.{key}={value}  # for this phase alone; or schedule.every_phase.{key}={value}",
     )
 
 
