@@ -69,6 +69,9 @@ BAD: dict[str, tuple[str | bytes, str, str, str]] = {
         "rename one",
     ),
     "semicolons": ("path;label\na.png;cat\n", "there is no column 'path'", "line 1", "commas, not by semicolons"),
+    "tabs": ("path\tlabel\na.png\tcat\n", "no column 'path'", "line 1", "not by tabs; or name the file labels.tsv"),
+    "bars": ("path|label\na.png|cat\n", "there is no column 'path'", "line 1", "commas, not by bars (|)"),
+    "bars and semicolons": ("path|label|a;b;c;d\na.png|cat|1\n", "no column 'path'", "line 1", "not by bars (|)"),
     "a column twice": ("path,label,label\na.png,cat,dog\n", "'label' appears 2 times", "line 1", "rename"),
     "a short line": ("path,label\na.png,cat\nb.png\n", "1 fields, but the header has 2", "line 3", "quotes"),
     "a long line": ("path,label\na.png,cat, dog\n", "3 fields, but the header has 2", "line 2", "quotes"),
@@ -89,6 +92,12 @@ def test_a_table_that_cannot_be_read_says_where_and_what_to_do(tmp_path: Path, c
     assert what in refused.value.what
     assert where in str(refused.value.where)
     assert next_step in refused.value.next_step
+
+
+def test_commas_in_a_table_of_tabs_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no column 'path'") as refused:
+        read_table(put(tmp_path, "path,label\na.png,cat\n", "labels.tsv"), COLUMNS)
+    assert refused.value.next_step == "separate fields by tabs, not by commas; or name the file labels.csv"
 
 
 @pytest.mark.parametrize("name", ["labels.xlsx", "labels.txt", "labels"])

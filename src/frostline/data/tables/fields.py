@@ -4,15 +4,17 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from frostline.data.tables.table import is_number
+from frostline.data.tables.table import is_number, normalised
 from frostline.data.tables.text_files import read_utf8
 from frostline.errors import DataError, few
 
 BLANK_BEFORE = re.compile(r'[ \t]+"')  # at the start of a field; RFC 4180 reads such a quote as a plain character
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars (|)"}
+SUFFIX_OF = {",": ".csv", "\t": ".tsv"}
 SHOWN = 5  # records or lines listed in a note
 
 
@@ -48,12 +50,16 @@ class _Parsed(NamedTuple):
         return empty_note(file, self.empty, self.records[0].end, self.records[-1].begin) if self.records else []
 
 
+def _separator_of(file: Path) -> str:
+    return "\t" if file.suffix.lower() == ".tsv" else ","
+
+
 def read_fields(file: Path, quotes: bool | None) -> Fields:
     """quotes: whether quotes enclose fields; None: they do, with an error if one seems to swallow further records.
     Raises DataError that names the line.
     """
     text = read_utf8(file)
-    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+    delimiter = _separator_of(file)
     parsed = _parsed(text, file, delimiter, quotes=quotes is not False)
     if quotes is False:
         return Fields(parsed.records, [*parsed.told(file), *_enclosed(parsed.records, file)])
@@ -75,6 +81,23 @@ def read_fields(file: Path, quotes: bool | None) -> Fields:
             "(data.quotes=false reads quotes as plain characters)"
         )
     return Fields(records, notes)
+
+
+def other_separator(file: Path, names: Sequence[str], wanted: Collection[str]) -> str:
+    """Return the next step if the header is a single field, which another separator divides; else an empty string. If
+    several do, it is the one that yields most of the wanted names, then most names."""
+    expected, known = _separator_of(file), set(map(normalised, wanted))
+
+    def likely(separator: str) -> tuple[int, int]:
+        fields = {normalised(field.strip().strip('"')) for field in names[0].split(separator)}
+        return len(fields & known), len(fields)
+
+    others = [it for it in SEPARATORS if it != expected and it in names[0]] if len(names) == 1 else []
+    if not others:
+        return ""
+    found = max(others, key=likely)
+    suffix = f"; or name the file {file.stem}{SUFFIX_OF[found]}" if found in SUFFIX_OF else ""
+    return f"separate fields by {SEPARATORS[expected]}, not by {SEPARATORS[found]}{suffix}"
 
 
 def empty_note(file: Path, empty: Sequence[int], first: int, last: int) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from frostline.data.tables.fields import Record, empty_note, read_fields
+from frostline.data.tables.fields import Record, empty_note, other_separator, read_fields
 from frostline.data.tables.kept_columns import AsText, Pairs, taken
 from frostline.data.tables.table import Row, Table, is_number, normalised, require_columns
 from frostline.data.tables.text_files import read_utf8
@@ -179,8 +179,7 @@ def _require_names(file: Path, names: Sequence[str], samples: Sequence[Record], 
                 where=where,
                 next_step=_names_first(wanted),
             )
-    semicolons = "separate fields by commas, not by semicolons" if len(names) == 1 and ";" in names[0] else ""
-    require_columns(names, wanted.columns, where, semicolons)
+    require_columns(names, wanted.columns, where, other_separator(file, names, wanted.columns))
 
 
 def _names_first(wanted: Wanted) -> str:
