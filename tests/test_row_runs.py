@@ -111,6 +111,25 @@ def test_the_majority_is_that_of_training_before_it_is_balanced(program: Program
     assert record_of(tmp_path / "run")["baselines"]["majority"]["val/accuracy"] == pytest.approx(0.75)
 
 
+def test_a_table_without_the_column_of_splits_is_scored_as_the_answer_says(program: Program, tmp_path: Path) -> None:
+    rows = [f"{place % 7},{'cat' if place % 7 > 3 else 'pug'}" for place in range(60)]
+    splits = ["val" if place % 3 == 0 else "train" for place in range(60)]
+    own = [f"{row},{split}" for row, split in zip(rows, splits, strict=True)]
+    for name, lines in {"own": ["age,kind,split", *own], "other": ["age,kind", *rows]}.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    run = ["data.file=own.csv", "data.number_columns=[age]", "data.split_column=split", "data.target_columns=[kind]"]
+    answer = program("train", "model=fusion", *SHORT, *HEAD, *run, "task=classification", "run_dir=run")
+    assert answer.code == 0, answer.err
+    answer = program("evaluate", "run=run", "data.file=other.csv")
+    assert answer.code == 1
+    assert "there is no column 'split', which names the split of each row: available: age, kind" in answer.err
+    assert "add a column 'split' with test in each of them" in answer.err
+    (tmp_path / "other.csv").write_text("\n".join(["age,kind,split", *(f"{row},test" for row in rows)]) + "\n")
+    answer = program("evaluate", "run=run", "data.file=other.csv")
+    assert answer.code == 0, answer.err
+    assert "60 rows of other.csv: not this run's own test split" in answer.out
+
+
 def test_a_table_per_split_and_parquet(pets: list[str], program: Program, tmp_path: Path) -> None:
     import pyarrow.csv as arrow
     import pyarrow.parquet as parquet

@@ -15,8 +15,10 @@ from frostline.commands.train import quiet
 from frostline.commands.trained import read_weights
 from frostline.contracts.targets import Targets
 from frostline.data.module import Data
+from frostline.data.tables.formats import column_names
+from frostline.data.tables.table import normalised
 from frostline.distributed.agreement import group_left
-from frostline.errors import ConfigError, DataError, RunError, few, shown
+from frostline.errors import ConfigError, DataError, RunError, close_names, few, shown
 from frostline.paths import at_home
 from frostline.quoting import command_of, hydra_quoted
 from frostline.report.score_intervals import given_intervals, intervals_of
@@ -108,6 +110,10 @@ def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:
                 where=given[name],
                 next_step=f"data.{name}=<path of other labelled samples>",
             )
+    column = (given.split_column or settings.data.split_column) if "split_column" in settings.data else None
+    if given.file is not None and column is not None:
+        quotes = settings.data.get("quotes") if given.quotes is None else given.quotes
+        _require_split(at_home(given.file), column, quotes)
     alone: dict[str, str | None] = {}
     if given.file is not None and "train_file" in settings.data:
         alone = {"dir": None, "train_file": given.file, "val_file": None, "test_file": None}
@@ -120,6 +126,18 @@ def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:
     settings = settings.copy()
     OmegaConf.update(settings, "data", alone, merge=True)
     return amended(settings, data=given)
+
+
+def _require_split(file: Path, column: str, quotes: bool | None) -> None:
+    """Raises DataError if the table lacks the column that names the split of each row."""
+    names = column_names(file, quotes)
+    if normalised(column) not in map(normalised, names):
+        raise DataError(
+            f"there is no column '{column}', which names the split of each row: {close_names(column, names)}",
+            where=file,
+            next_step=f"to score all rows, add a column '{column}' with test in each of them; or "
+            "data.split_column=<the column of the splits>",
+        )
 
 
 def _typed(cfg: DictConfig) -> list[str]:
