@@ -455,6 +455,17 @@ def test_long_settings_give_way_to_scores(width: int, others: set[str], setting:
     assert {column for column in ("seconds", "as good") if column.split()[0] in drawn.split()} == others
 
 
+def test_a_table_too_wide_for_the_terminal_is_not_cut() -> None:
+    scores = {"val/accuracy": "0.832214765", "test/accuracy": "0.866295265"}
+    rows = [{"run": "2026-11-30/18-25-37-bundled-digits", "status": "finished", "model": "minilm", **scores}]
+    console = Console(width=40, file=io.StringIO(), soft_wrap=True)
+    console.print(_drawn(rows, 40))
+    drawn = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in drawn
+    for whole in (rows[0]["run"], "model=minilm", "0.8322", "0.8663"):
+        assert whole in drawn
+
+
 def test_a_path_that_was_typed_relative_does_not_differ(tmp_path: Path) -> None:
     """run.json has it absolute, and the note of a job that failed before it had a run as it was typed."""
     (tmp_path / "here").mkdir()
