@@ -102,7 +102,7 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     vectors: Any = Vectors()
     choices = [Choice(phase.frost_line(list(blocks)), False, None, (1, 1), 0, "vectors") for phase in plan.phases]
     frozen = FrozenOutputs(model.frozen_pass, vectors, Store(folder, 0), [], compiled=False)
-    built = Built(model, vectors, trainer, measure, plan, choices, frozen, HeadSolver(frozen))
+    built = Built(model, vectors, trainer, measure, plan, choices, frozen, HeadSolver(frozen, len(plan.phases) - 1))
     with contextlib.suppress(CutOff):
         stand = stand_of(read_saved(checkpoint), checkpoint, model, plan) if checkpoint is not None else None
         record = Record(command="", seed=0, baselines={"why_not": "vectors"})  # baselines need the splits of a data set

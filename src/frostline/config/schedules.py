@@ -82,7 +82,7 @@ def _keep_typed_epochs(schedule: DictConfig, typed: Sequence[str]) -> None:
     if not isinstance(phases, DictConfig) or _sets(typed, "schedule.every_phase.min_steps"):
         return
     for name in phases:
-        own, phase = f"schedule.phases.{name}", phases.get(name)
+        own, phase = f"schedule.phases.{name!s}", phases.get(name)
         exact = _sets(typed, f"{own}.epochs") and not _sets(typed, f"{own}.min_steps")
         if exact and isinstance(phase, DictConfig):
             with open_dict(phase):
