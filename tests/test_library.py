@@ -351,7 +351,7 @@ def test_words_have_the_probabilities_of_the_command(
     opened = frostline.open(run, trust=True)
     assert "cut off" not in capsys.readouterr().err
     found = list(opened.predict(sentences, batch_size=1))
-    again = list(opened.predict([sentence.split() for sentence in sentences]))
+    again = list(opened.predict([sentence.split() for sentence in sentences], batch_size=1))
     err = capsys.readouterr().err
     assert err.count("tokens or more: the rest is cut off") == 1, "a note at the first text, for both calls"
     assert "sample 1 has 8 tokens or more: the rest is cut off" in err
