@@ -103,6 +103,12 @@ def test_importing_the_library_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_the_leaderboard_needs_no_torch() -> None:
+    """Its command would take seconds longer."""
+    code = "import sys, frostline.report.leaderboard_table; print(sorted({'torch', 'lightning'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_the_defaults_are_those_of_the_command() -> None:
     settings = OmegaConf.load(conf_dir() / "predict.yaml")
     parameters = inspect.signature(frostline.Predictor.predict).parameters

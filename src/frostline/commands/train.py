@@ -24,9 +24,8 @@ from frostline.plan.composed import plan_of
 from frostline.plan.freezing import count
 from frostline.plan.phases import NO_AVERAGE
 from frostline.report.depth_table import print_depths
-from frostline.report.plan_table import longer_phases, markdown, print_plan
+from frostline.report.plan_table import longer_phases, markdown, print_plan, unused_by_solving
 from frostline.report.summary import print_run
-from frostline.report.without_effect import unused_by_solving
 from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting, read_run
 from frostline.runs.folders import CONFIG, claimed
 from frostline.runs.opening import foreign, read_settings
@@ -216,7 +215,7 @@ def _is_random(model: Settings) -> bool:
 
 
 def _print_start(built: Built, rows: list[PlannedPhase], recorded: list[str], *, random: bool) -> None:
-    """Print data, plan and notes. recorded: notes of the record. random: whether the backbone's weights are."""
+    """Print data, plan and notes. recorded: the notes in the record. random: whether weights are random."""
     data = built.data
     print(f"data  {shown(data.summary())}")
     if built.depth is not None:

@@ -1,11 +1,13 @@
 """The table of a plan, printed before its first step."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from frostline.plan.phase import Phase
 from frostline.report.summary import SOLVED, console_of_width, learns, phase_table
 from frostline.training.forecast import PlannedPhase
 
+OF_STEPS = "epochs|lr_scale|layer_decay|warmup_epochs|curve|weight_decay|min_steps|until"  # keys of a phase
 COLUMNS = ("phase", "learns", "learning rate", "decay", "parameters", "epochs", "steps", "≈ time", "≈ memory")
 
 
@@ -31,14 +33,35 @@ def markdown(rows: list[PlannedPhase]) -> str:
     return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [f"\n{remark}" for remark in remarks])
 
 
+def unused_by_solving(overrides: Sequence[str], rows: Sequence[PlannedPhase]) -> Iterator[str]:
+    """Yield a sentence for the typed settings of steps that solved phases do not take. overrides: as typed."""
+    solved = [row.name for row in rows if row.solved]
+    if not solved:
+        return
+    phases = rf"phases\.(?:{'|'.join(map(re.escape, solved))})"
+    places = [rf"schedule\.{phases}\.(?:{OF_STEPS})"]
+    if len(solved) == len(rows):
+        places += [rf"schedule\.every_phase\.(?:{OF_STEPS})", "optimizer"]
+    found = [it for it in overrides if re.match(rf"\+*(?:{'|'.join(places)})[.=]", it)]
+    if found:
+        yield (
+            f"phase {', '.join(solved)}: the head is solved, not stepped, so {' and '.join(found)} "
+            f"{'has' if len(found) == 1 else 'have'} no effect; "
+            "schedule.every_phase.solve=false trains it step by step"
+        )
+
+
 def longer_phases(phases: Sequence[Phase], rows: Sequence[PlannedPhase]) -> Iterator[str]:
-    """Yield a sentence about each phase that has more epochs than its plan. phases: as written in the plan."""
-    asked = {phase.name: phase for phase in phases}
-    for row in rows:
-        phase = asked.get(row.name)
-        if phase is not None and row.epochs > phase.epochs:
-            more = f"phase {row.name}: {row.epochs} epochs instead of {phase.epochs}"
-            yield f"{more}, for min_steps={phase.min_steps}; schedule.phases.{row.name}.epochs=<number> sets them"
+    """Yield a sentence about each phase that has more epochs than its plan. phases: as written in the plan, where
+    `thaw: each` is one phase."""
+    for phase in phases:
+        named = {phase.name, *(f"{phase.name}-{row.blocks[-1]}" for row in rows if row.blocks)}
+        more = next((row.epochs for row in rows if row.name in named and row.epochs > phase.epochs), None)
+        if more is not None:
+            yield (
+                f"phase {phase.name}: {more} epochs instead of {phase.epochs}, for min_steps={phase.min_steps}; "
+                f"schedule.phases.{phase.name}.epochs={phase.epochs} trains no more"
+            )
 
 
 def _remark(row: PlannedPhase) -> str:

@@ -1,34 +1,13 @@
-"""Find settings that made, or will make, no difference."""
+"""Find settings that made no difference."""
 
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from frostline.errors import few
 from frostline.report.trials import Trial, differing
-from frostline.training.forecast import PlannedPhase
 
 MOST_EQUAL = 6  # groups of equal runs to name
-OF_STEPS = "epochs|lr_scale|layer_decay|warmup_epochs|curve|weight_decay|min_steps|until"  # keys of a phase
-
-
-def unused_by_solving(overrides: Sequence[str], rows: Sequence[PlannedPhase]) -> Iterator[str]:
-    """Yield a sentence for the typed settings of steps that solved phases do not take. overrides: as typed."""
-    solved = [row.name for row in rows if row.solved]
-    if not solved:
-        return
-    phases = rf"phases\.(?:{'|'.join(map(re.escape, solved))})"
-    places = [rf"schedule\.{phases}\.(?:{OF_STEPS})"]
-    if len(solved) == len(rows):
-        places += [rf"schedule\.every_phase\.(?:{OF_STEPS})", "optimizer"]
-    found = [it for it in overrides if re.match(rf"\+*(?:{'|'.join(places)})[.=]", it)]
-    if found:
-        yield (
-            f"phase {', '.join(solved)}: the head is solved, not stepped, so {' and '.join(found)} "
-            f"{'has' if len(found) == 1 else 'have'} no effect; "
-            "schedule.every_phase.solve=false trains it step by step"
-        )
 
 
 def without_effect(trials: Sequence[Trial]) -> dict[tuple[str, ...], list[list[Trial]]]:
