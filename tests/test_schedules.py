@@ -195,6 +195,15 @@ def test_few_samples_get_the_epochs_of_a_hundred_steps_unless_epochs_are_typed(
     assert (f"phase all: {epochs} epochs instead of" in answer.out) == noted
 
 
+def test_phases_of_one_block_each_are_noted_by_the_name_in_the_plan(program: Program) -> None:
+    more = ["schedule=gradual", "schedule.phases.down.min_steps=20", "data.batch_size=32"]
+    note = "phase down: 10 epochs instead of 1, for min_steps=20; schedule.phases.down.epochs=1 trains no more"
+    answer = program("train", *DRY, *more)
+    assert answer.out.count(note) == 1
+    exact = note.rpartition("; ")[2].partition(" ")[0]  # what the note proposes
+    assert "phase down" not in program("train", *DRY, "schedule=gradual", exact, "data.batch_size=32").out
+
+
 @pytest.mark.parametrize(
     ("typed", "unreached"),
     [
@@ -216,6 +225,8 @@ def test_settings_of_every_phase_that_a_phase_replaces_are_reported(
     assert ("does not reach" in answer.err) == bool(unreached)
     if unreached:
         assert f"{unreached}, with a value of its own; schedule.phases." in answer.err
+        proposed = answer.err.partition("of its own; ")[2].partition(" replaces")[0]
+        assert program("train", *typed[:-1], proposed, *DRY).code == 0
 
 
 @pytest.mark.parametrize("name", ["schedule/two_stage", "train"])

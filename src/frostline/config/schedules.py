@@ -102,21 +102,17 @@ def _sets(typed: Sequence[str], key: str) -> bool:
 def _unreached(phases: DictConfig, typed: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each typed setting of every phase that some phases set themselves."""
     for override in typed:
-        found = re.match(r"\+*schedule\.every_phase\.([\w.]+)=", override)
-        names = [
-            str(name)
-            for name in (phases if found else ())
-            if isinstance(phases.get(name), DictConfig) and _has(phases[name], found[1])  # type: ignore[index]
-        ]
-        if found and names:
+        found = re.fullmatch(r"\+*schedule\.every_phase\.([\w.]+)=(.*)", override)
+        if found is None:
+            continue
+        key, value = found.groups()
+        own = {str(name): phase for name in phases if isinstance(phase := phases.get(name), DictConfig)}
+        names = [name for name, phase in own.items() if OmegaConf.select(phase, key) is not None]
+        if names:
             yield (
                 f"{override} does not reach phase {', '.join(names)}, with a value of its own; "
-                f"schedule.phases.{names[-1]}.{found[1]}=<value> sets that"
+                f"schedule.phases.{names[-1]}.{key}={value} replaces that"
             )
-
-
-def _has(phase: DictConfig, key: str) -> bool:
-    return OmegaConf.select(phase, key, default=None) is not None
 
 
 def _is_typed(name: str, typed: Sequence[str]) -> bool:
