@@ -139,6 +139,14 @@ BAD_TRAINING = {
         ["schedule.phases.all.until is a mapping of settings", "+schedule.phases.all.<one of until.monitor"],
     ),
     "setting of no such phase": ("schedule.phases.body.views=3", ["there is no setting 'schedule.phases.body'"]),
+    "optimizer of one phase": (
+        "schedule.phases.all.optimizer=sgd",
+        ["is an option of the question optimizer", "next:  +optimizer@schedule.phases.all.optimizer=sgd"],
+    ),
+    "rate of the optimizer of one phase": (
+        "schedule.phases.all.optimizer.lr=3",
+        ["+optimizer@schedule.phases.all.optimizer=sgd schedule.phases.all.optimizer.lr=3"],
+    ),
     "no setting of a phase": ("schedule.phases.all.view=3", ["there is no setting 'schedule.phases.all.view'"]),
     "checkpoints elsewhere": ("callbacks.best.dirpath=x", ["callbacks.best.dirpath: resume and evaluate look in"]),
     "checkpoints nowhere": ("callbacks.last.dirpath=null", ["callbacks.last.dirpath: resume and evaluate look in"]),

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from frostline import __version__
+from frostline.cli.sweep_arguments import is_sweep
 from frostline.distributed.relaunch import config_folders
 from frostline.errors import ConfigError, RunError, close_names
 from frostline.paths import conf_dir
@@ -118,7 +119,7 @@ def require_known_flags(arguments: Sequence[str]) -> None:
 
 def _require_showable(wanted: str, arguments: Sequence[str]) -> None:
     """wanted: the value of --cfg. Raises ConfigError for what Hydra cannot print with it."""
-    if {"-m", "--multirun"} & {*arguments}:
+    if is_sweep(arguments):
         raise ConfigError(
             "-m runs several trainings, and --cfg prints the settings of one",
             where="-m",

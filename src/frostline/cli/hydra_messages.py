@@ -110,6 +110,14 @@ def _of_phase(typed: str, root: Any) -> ConfigError | None:
     name, _, within = key.partition(".")
     if name not in shared or OmegaConf.select(root, phase) is None:
         return None
+    if name == "optimizer":
+        chosen = value if PLAIN.fullmatch(value) and not within else "sgd"
+        also = f" {phase}.{key}={value}" if within and PLAIN.fullmatch(value) else ""
+        return ConfigError(
+            "a phase's own optimizer is an option of the question optimizer",
+            where="command line",
+            next_step=f"+optimizer@{phase}.optimizer={chosen}{also}",
+        )
     inner = shared._get_node(name)
     if isinstance(inner, DictConfig) and within not in inner:
         named = [f"{name}.{one}" for one in map(str, inner)]

@@ -108,7 +108,7 @@ class Board:
         if self._is_due(error):
             with suppress(OSError):  # the other jobs go on; `print` reports it
                 self._write(Session.sweep)
-        if Session.progress is not None and Session.sweep.state(number) != "new":  # it is after a dry run
+        if Session.progress is not None and Session.sweep.state(number) != "new":  # as after a dry run
             print(f"sweep  {Session.progress.line()}", flush=True)
 
     def _is_due(self, error: BaseException | None) -> bool:
@@ -178,7 +178,7 @@ class Board:
 
     def _is_stopped(self, number: int) -> bool:
         state = Session.sweep.state(number) if Session.sweep is not None else None
-        return state == "open" or (state == "new" and number in self._begun and not Session.done)  # no dry runs
+        return state == "open" or (state == "new" and number in self._begun and not Session.done)  # as a dry run is
 
     def tell_left(self) -> None:
         """Print the jobs of a stopped sweep that did not run."""
