@@ -56,7 +56,9 @@ def settled(plan: Plan, data: Data, trainer: L.Trainer, *, pretrained: bool, sol
     return plan.settled(
         pretrained=pretrained,
         samples=len(data.train_split),
-        steps_per_epoch=-(-data.num_batches // trainer.accumulate_grad_batches),  # without limits of a trial
+        steps_per_epoch=-(
+            -data.num_batches // trainer.accumulate_grad_batches
+        ),  # limit_train_batches makes no data small
         solvable=solvable,
     )
 

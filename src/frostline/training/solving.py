@@ -110,8 +110,9 @@ class HeadSolver(L.Callback):
             ):
                 scores = _scores(candidate, metrics, val)
                 score = scores[task.monitor.removeprefix("val/")]
-                if math.isfinite(score):
-                    found.append((candidate, score, scores["loss"] if goes_on else sign * score))
+                rank = scores["loss"] if goes_on else sign * score
+                if math.isfinite(score) and math.isfinite(rank):
+                    found.append((candidate, score, rank))
         if not found:
             raise _no_solution(f"{task.monitor} is not finite for any solution", model)
         best, score, _ = min(found, key=lambda it: it[2])
