@@ -26,11 +26,12 @@ from frostline.runs.record import Record, Stopwatch
 from frostline.training.build import build
 from frostline.training.checkpoint import read_saved, stand_of
 from frostline.training.fit import fit
+from tiny import FEW_STEPS
 
 # SGD, no augmentation, norm layers without batch statistics: what ranks compute is then what one process computes.
 # Three batches an epoch, of 13 pictures: two ranks get 6 and 7 of them.
 SAME = ["data._target_=tiny.FewDigits", "data.train_limit=39", "data.batch_size=13", "data.image_size=8"]
-SAME += ["schedule.every_phase.min_steps=0", "data.augment=none", "optimizer=sgd"]
+SAME += [FEW_STEPS, "data.augment=none", "optimizer=sgd"]
 SAME += ["optimizer.lr=0.02", "schedule.every_phase.norm=frozen", "schedule.every_phase.warmup_epochs=0"]
 SAME += ["schedule.every_phase.solve=false"]
 SAME += ["trainer.precision=32-true", "logger=none", "callbacks.last=null"]

@@ -20,9 +20,8 @@ from frostline.training.build import Built, build
 from frostline.training.forecast import planned
 from frostline.training.init_from import init_from
 from test_run import SHORT, _record, _train, finished  # noqa: F401  # `finished` is a fixture
-from tiny import CHAIN, FEW
+from tiny import CHAIN, FEW, FEW_STEPS
 
-FEW_STEPS = "schedule.every_phase.min_steps=0"
 QUICK = [*(override for override in SHORT if not override.startswith("schedule")), FEW_STEPS]
 
 

@@ -25,7 +25,7 @@ class OwnRanges:
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
-        self._told: set[Range | None] = set()
+        self._reported: set[Range | None] = set()
 
     def shown(self, picture: Path | Image.Image, where: str) -> Path | Image.Image:
         """Return a picture of 8 bits in place of one of more bits; any other as it is, also if it is unreadable."""
@@ -54,8 +54,8 @@ class OwnRanges:
     def _tell(self, own: Range, where: str, *, holes: bool) -> None:
         is_usual = own[0] == 0 and own[1] in (1.0, *TOPS)
         key = own if is_usual else None
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self._reported:
+            self._reported.add(key)
             low, high = (repr(value).removesuffix(".0") for value in own)
             rule = "the smallest usual range that holds its values" if is_usual else "its lowest and highest value"
             black = "; NaN becomes black" if holes else ""

@@ -21,7 +21,7 @@ from frostline.storage.store import Store
 
 
 class Parts:
-    """found: by name. sources: one for each of the given samples, None for None. predicts: converts the files of
+    """found: by name. sources: one for each of the given samples, None for None. prepare: converts the files of
     pictures to predict; a picture that cannot be read then becomes a black one with the label BROKEN, instead of an
     error."""
 
@@ -31,12 +31,12 @@ class Parts:
         pictures: PictureModality | None,
         given: Given,
         *,
-        predicts: Callable[[list[Path]], Shown] | None = None,
+        prepare: Callable[[list[Path]], Shown] | None = None,
     ) -> None:
         self.spec = spec
         self.pictures = pictures
         self.given = given
-        self.predicts = predicts
+        self.prepare = prepare
         self.found: dict[str, Part] = {}
         self._distinct: dict[str, Distinct] = {}
         own = [samples for samples in given.samples if samples is not None]
@@ -62,8 +62,8 @@ class Parts:
 
     def _images(self, files: list[Path], own: Sequence[RowSamples]) -> Part:
         assert self.pictures is not None
-        if self.predicts is not None:
-            shown = self.predicts(files)
+        if self.prepare is not None:
+            shown = self.prepare(files)
             readable = Readable(shown.pictures, root=own[0].root, spec=self.pictures.spec, grey=shown.grey)
             keep_or_hold([readable], self.given.cache, self.given.name)
             return Part(IMAGE, self.spec.parts[IMAGE], readable)

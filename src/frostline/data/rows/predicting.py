@@ -169,7 +169,7 @@ class RowPredicting(Predicting):
         samples = RowSamples(columns, torch.zeros(len(columns), dtype=torch.int64), self.kinds, root=Path())
         given = Given((samples, None, None), target, "rows", where)
         shown = self._shown_alone if notes is None else lambda files: self._shown_together(files, where)
-        made = Parts(self.spec, self.pictures, given, predicts=shown)
+        made = Parts(self.spec, self.pictures, given, prepare=shown)
         source = made.sources[0]
         source.code(self.inputs["row"])
         if IMAGE in made.found:

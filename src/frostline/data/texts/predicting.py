@@ -40,7 +40,7 @@ class TextPredicting(Predicting):
         self.run = run
         self.tokenizer = Tokenizer(spec, words=words)
         self.batch_tokens = batch_tokens
-        self._told_of_cut = False
+        self._reported_cut = False
 
     def of_input(self, asked: Asked) -> Predicted:
         tokenizer, task, windows = self.tokenizer, self.run.task, asked.data["windows"]
@@ -83,8 +83,8 @@ class TextPredicting(Predicting):
         """Print a note at the first sample that is cut off; samples come one batch at a time, and are never counted."""
         longest = self.tokenizer.spec.max_length
         first = next((name for row, name in zip(rows, where, strict=True) if _is_cut(len(row), longest)), None)
-        if first is not None and not self._told_of_cut:
-            self._told_of_cut = True
+        if first is not None and not self._reported_cut:
+            self._reported_cut = True
             note = f"{first} has {longest} tokens or more: the rest is cut off, as in all later samples of that length"
             print(f"frostline: {note}", file=sys.stderr)
 
