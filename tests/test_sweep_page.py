@@ -276,6 +276,18 @@ def test_scores_are_rounded_in_every_spelling(tmp_path: Path) -> None:
     assert _cell(tmp_path, {"val/loss": "1e-05"}, "val/loss")[:2] == ("0.0000", "1e-05")
 
 
+def test_drawn_rates_have_four_digits_in_table_and_chart(tmp_path: Path) -> None:
+    rates = ["0.00016297508346206434", "0.00021316722834921787"]
+    assert _cell(tmp_path, {"lr": rates[0]}, "lr")[:2] == ("0.000163", str(float(rates[0])))
+    settings = [Setting([trial(str(at), 0.5, lr=rate)]) for at, rate in enumerate(rates)]
+    rows = {str(at): {"val/accuracy": "0.5", "low": "0.4", "high": "0.6", "as_good": ""} for at in range(2)}
+    found = _forest(settings, ["lr"], rows, "val/accuracy")
+    assert found is not None
+    assert "0.000163" in found.svg
+    assert "0.0002132" in found.svg
+    assert not any(rate in found.svg for rate in rates)
+
+
 # --- its charts ---
 
 

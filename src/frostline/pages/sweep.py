@@ -236,7 +236,7 @@ def _forest(
     for setting in settings:
         row = by_run.get(setting.first.run, {})
         if row.get("low") and row.get("high"):
-            name = ", ".join(setting.first.overrides.get(name, "–") for name in names)
+            name = ", ".join(short_setting(setting.first.overrides.get(name, "–")) for name in names)
             ends = float(row["low"]), float(row["high"])
             good = {"best": True, "yes": True, "no": False}.get(row["as_good"])
             rows.append((name or setting.first.run, float(row[score]), *ends, good))
