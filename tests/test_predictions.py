@@ -1,5 +1,6 @@
 """The predictions that a run leaves: what was scored, sample by sample, in the order of the split."""
 
+import contextlib
 import csv
 import json
 import shutil
@@ -23,10 +24,11 @@ from forked import ran_as_ranks
 from frostline.commands.stored_predictions import comparison_of
 from frostline.commands.train import NOT_HERE
 from frostline.contracts.targets import NO_TAG
+from frostline.data.pictures.cifar import read_parquet
 from frostline.data.source import every
 from frostline.data.split import Split
 from frostline.data.texts.tokenized import TokenSource
-from frostline.errors import RunError
+from frostline.errors import DataError, RunError
 from frostline.runs import predictions as files
 from frostline.runs.predictions import Predictions, read
 from frostline.training.build import build
@@ -293,6 +295,25 @@ def test_a_table_of_others_is_an_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"sample": ["a"]}), tmp_path / "predictions" / "val.parquet")
     with pytest.raises(RunError, match="cannot be read"):
         read(tmp_path, "val")
+
+
+@pytest.mark.parametrize("of", ["predictions", "pictures"])
+def test_no_thread_holds_a_file_that_was_read(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that frees Python's memory while the interpreter ends aborts the process, though rarely."""
+    import pyarrow as pa
+
+    file = tmp_path / files.file_of("val")
+    file.parent.mkdir()
+    pq.write_table(pa.table({"sample": ["a"]}), file)  # is refused as soon as it is read
+    reading = {"predictions": lambda: read(tmp_path, "val"), "pictures": lambda: read_parquet(file)}[of]
+    content = file.read_bytes()
+    monkeypatch.setattr(Path, "read_bytes", lambda _: content)
+    before, held = sys.getrefcount(content), 0
+    for _ in range(500):
+        with contextlib.suppress(RunError, DataError):
+            reading()
+        held += sys.getrefcount(content) > before
+    assert not held
 
 
 # --- runs that go on, and sweeps ---

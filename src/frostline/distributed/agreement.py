@@ -67,8 +67,7 @@ def others_present(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def group_left() -> Iterator[None]:
-    """Destroy the process group on exit: the next run of a sweep in this process creates its own, and a process that
-    ends with a group may abort."""
+    """Destroy the process group on exit: the next run of a sweep in this process creates its own."""
     try:
         yield
     finally:

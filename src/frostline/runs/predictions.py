@@ -97,8 +97,9 @@ def read(run: Path, split: str) -> Predictions:
             next_step="train with predictions=true and a larger predictions_max_gigabytes; earlier versions wrote none",
         )
     try:
-        # `pq.read_table` would import pandas if installed, which takes a second.
-        table = pq.ParquetFile(pa.BufferReader(file.read_bytes())).read()
+        # `pq.read_table` would import pandas if installed, which takes a second. A thread of Arrow may hold the bytes
+        # for longer than the read; at the end of the process it would abort it (apache/arrow issue 34314).
+        table = pq.ParquetFile(pa.BufferReader(file.read_bytes())).read(use_threads=False)
         about = json.loads(table.schema.metadata[KEY])
         if about["schema"] != SCHEMA:
             raise ValueError(f"it has schema {about['schema']}, but this version reads schema {SCHEMA}")

@@ -147,7 +147,8 @@ def read_parquet(file: Path) -> EncodedPictures:
     """Read the columns `image` (struct of bytes and path) and `label`. Raises DataError."""
     try:
         content = file.read_bytes()
-        table = pq.read_table(pa.BufferReader(content))
+        # without threads, see `frostline.runs.predictions.read`
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         encoded = table.column(_image_column(table)).combine_chunks().field("bytes")
         column = table.column(_label_column(table))
         if not len(encoded) or not pa.types.is_integer(column.type):
