@@ -15,7 +15,7 @@ from frostline.data.composed import data_of, modality_of
 from frostline.data.pictures.image_masks import ImageMasks
 from frostline.data.pictures.modality import PictureModality
 from frostline.data.pictures.samples import ArraySamples
-from frostline.data.reader import Found, Reader
+from frostline.data.reader import Found, Reader, name_of
 from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError, DataError
 
@@ -142,3 +142,10 @@ def test_splits_share_one_source_if_the_reader_gives_one_object(spec: ImageSpec,
     made = data(Same, spec, number=40, known=Targets("class", ["even", "odd"], [20, 20]), **common)
     assert "-" not in made.fingerprint  # one source, one digest
     assert made.fingerprint == data(Stripes, spec, number=40, **common).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("trec6/train.csv", "trec6"), ("trec6/Data.parquet", "trec6"), ("trec6/news.csv", "news")]
+)
+def test_data_are_named_after_a_file_that_says_what_they_are(file: str, name: str, tmp_path: Path) -> None:
+    assert name_of(tmp_path / file) == name

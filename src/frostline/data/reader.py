@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from frostline.contracts.targets import Targets
@@ -11,6 +12,8 @@ from frostline.data.sampling import Sampling
 from frostline.data.split_columns import Users
 from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError
+
+UNTOLD = frozenset({"train", "training", "trainval", "data", "dataset", "labels", "metadata", "annotations", "samples"})
 
 
 class Found(NamedTuple):
@@ -63,3 +66,9 @@ class Reader(ABC):
     def too_few(self, error: DataError, counts: Mapping[str, int], needed: int) -> DataError:
         """Return the error to raise if a class has fewer than `needed` samples. counts: samples per class."""
         return error
+
+
+def name_of(file: Path) -> str:
+    """Name data after their file, or after its folder if the file's name says nothing about them, such as train.csv."""
+    parent = file.absolute().parent.name
+    return parent if parent and file.stem.lower() in UNTOLD else file.stem

@@ -8,7 +8,7 @@ from frostline.data.files.class_folders import SPLITS
 from frostline.data.files.kind import FileKind
 from frostline.data.files.paths import FilePaths
 from frostline.data.files.samples import SampleFiles
-from frostline.data.reader import Found, Reader
+from frostline.data.reader import Found, Reader, name_of
 from frostline.data.split_columns import SplitBy, SplitColumns
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.label_lists import separator_notes
@@ -50,7 +50,7 @@ class ListedFiles(Reader):
     ) -> None:
         self.file = self.where = at_home(file)
         self.dir = at_home(dir) if dir is not None else self.file.parent
-        self.name = self.file.stem
+        self.name = name_of(self.file)
         self.path_column = path_column
         self.paths = FilePaths(self.files, self.dir, suffix, self.file.parent)
         self.target_columns = target_columns

@@ -10,7 +10,7 @@ from frostline.contracts.targets import Targets, inputs_in
 from frostline.data.files.class_folders import SPLITS
 from frostline.data.files.paths import FilePaths
 from frostline.data.pictures.files import PICTURES
-from frostline.data.reader import Found, Reader
+from frostline.data.reader import Found, Reader, name_of
 from frostline.data.rows.columns import SETTINGS, Columns, Kinds, columns_of
 from frostline.data.rows.kinds import kinds_of, require_filled, slices_note
 from frostline.data.rows.modality import RowModality
@@ -66,7 +66,7 @@ class TableRows(Reader):
         self.file = self.where = at_home(file)
         self.files: dict[str, str | None] = {"val": val_file, "test": test_file}
         self.dir = at_home(dir) if dir is not None else self.file.parent
-        self.name = self.file.stem
+        self.name = name_of(self.file)
         self.suffix = suffix
         lists = (image_columns, text_columns, number_columns, category_columns, id_columns)
         self.given: Given = dict(zip(Kinds._fields, lists, strict=True))

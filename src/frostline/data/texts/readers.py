@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.contracts.targets import Targets
-from frostline.data.reader import Found, Reader
+from frostline.data.reader import Found, Reader, name_of
 from frostline.data.split_columns import SplitBy, SplitColumns
 from frostline.data.target_types.base import TargetType
 from frostline.data.texts.conll import read_conll
@@ -144,5 +144,5 @@ class HfDataset(Reader):
 
 
 def _named(dir: str | None, file: str) -> str:
-    """Name of the data: its folder if `dir` is set, else the file without its suffix."""
-    return Path(dir).absolute().name if dir is not None else Path(file).stem
+    """Name of the data: their folder if `dir` is set, else that of the file."""
+    return Path(dir).absolute().name if dir is not None else name_of(Path(file))
