@@ -377,8 +377,18 @@ def test_numbers_far_from_the_others_and_columns_of_one_name_are_told(
     assert answer.code == 0, answer.err
     said = " ".join((answer.out + answer.err).split())
     assert "'age': one row is more than 5 standard deviations away from the mean, and cut off there" in said
+    assert "cut off there (data.normalise=quantile uses ranks instead)" in said
     assert "left out: size (the table has several columns of this name)" in said
     assert "size (2)" not in said
+
+
+def test_no_setting_of_training_is_proposed_for_numbers_to_predict(
+    finished: Path, pets: list[str], program: Program, tmp_path: Path
+) -> None:
+    table = rewritten(pets, tmp_path, lambda rows: _named(rows, 3, age="1e9"))
+    answer = program("predict", f"run={finished}", f"input={table}", f"output={tmp_path / 'told.csv'}", "trust=true")
+    assert answer.code == 0, answer.err
+    assert "standard deviations away from the mean, and cut off there\n" in answer.err
 
 
 def test_a_column_may_be_empty_where_a_run_is_scored(

@@ -103,6 +103,14 @@ def test_cells_that_keep_a_column_from_being_numbers_are_named() -> None:
     ]
 
 
+def test_a_column_of_mostly_numbers_that_becomes_an_id_is_named() -> None:
+    """Half of it would be one of a few categories without a word: sizes such as 38, 39, S and M are."""
+    weights = [f"{place}.5" if place % 3 else f"about {place}" for place in range(300)] * 2
+    _, _, notes = kinds_of(rows_of(weight=weights, size=["38", "39", "S"] * 200), ["weight", "size"], NOTHING)
+    (note,) = notes
+    assert note.startswith("'weight' is taken for ids, because 200 of 600 cells are not numbers ('about 0', line 2)")
+
+
 def test_guessed_columns_can_be_pasted() -> None:
     kinds = Kinds((), (), ("net weight", "a,b"), (), ())
     (note,) = guess_note(kinds, ["net weight", "a,b"])

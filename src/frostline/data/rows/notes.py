@@ -84,7 +84,7 @@ def _constant(row: Mapping[str, Any]) -> list[str]:
 
 def _far(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
     """A sentence for each column with numbers that standardisation cuts off."""
-    notes = []
+    notes, advice = [], " (data.normalise=quantile uses ranks instead)" if "train" in splits else ""
     for name, learned in row["numbers"].items():
         if "mean" not in learned:
             continue
@@ -98,7 +98,7 @@ def _far(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
             far = counted(number, "row is", "rows are")
             notes.append(
                 f"'{shortened(name)}': {far} more than {STEPS:g} standard deviations away from the mean, and cut off "
-                "there (data.normalise=quantile uses ranks instead)"
+                f"there{advice}"
             )
     return notes
 
