@@ -121,6 +121,14 @@ def test_logistic_regression_and_trees_know_classes() -> None:
     assert float((trees.argmax(1) == truth).double().mean()) > always + 0.1
 
 
+def test_sure_logits_of_two_classes_stay_finite() -> None:
+    """scikit-learn's log-probabilities of a class whose probability rounds to 0 are infinite, with a warning."""
+    train, val = torch.tensor([[-1.0], [1.0]] * 20), torch.tensor([[-900.0], [900.0]])
+    found = Linear([Block("number", train, val)]).logistic(torch.tensor([0, 1] * 20), torch.tensor([0, 1]), 2)
+    assert found.isfinite().all()
+    assert found.argmax(1).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("absent", [0, 1, 2])
 def test_a_class_that_the_drawn_rows_lack_keeps_its_place(absent: int) -> None:
     """Validation has all three; a draw of training rows may lack a rare one."""

@@ -118,7 +118,9 @@ class Linear:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(train, labels.numpy())
-            found.append(of_classes(torch.from_numpy(model.predict_log_proba(val)), model.classes_, classes))
+            logits = torch.from_numpy(model.decision_function(val))
+            logits = logits if logits.ndim == 2 else torch.stack([torch.zeros_like(logits), logits], 1)  # two classes
+            found.append(of_classes(logits.log_softmax(1), model.classes_, classes))  # predict_log_proba has log(0)
         return _likeliest(found, wanted)
 
 
