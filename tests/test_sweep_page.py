@@ -24,6 +24,7 @@ from frostline.pages.sweep import (
     _facts,
     _forest,
     _is_numeric,
+    _name_of,
     _rankings,
     write_sweep_page,
 )
@@ -286,6 +287,13 @@ def test_drawn_rates_have_four_digits_in_table_and_chart(tmp_path: Path) -> None
     assert "0.000163" in found.svg
     assert "0.0002132" in found.svg
     assert not any(rate in found.svg for rate in rates)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("2026-11-30/14-03-22", "2026-11-30 14-03-22"), ("sweeps/rates", "rates"), ("mine", "mine")]
+)
+def test_a_sweep_that_is_named_after_a_time_has_its_day(folder: str, name: str, tmp_path: Path) -> None:
+    assert _name_of(tmp_path / folder) == name
 
 
 # --- its charts ---

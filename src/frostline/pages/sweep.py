@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from frostline.runs.folders import CONFIG
 from frostline.runs.sweep_names import BOARD, REPEATS
 from frostline.runs.sweeps import Sweep
 
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
 FINISHED = "finished"
 HIDDEN = "left out (report.pictures=false); the leaderboard and the terminal have it"
 EMPTY = ("", "null")  # cells of a column of numbers
@@ -92,7 +94,7 @@ def _values(
         columns.remove("status")
     best, private = best_settings(settings), _private(folder, trials)
     return {
-        "name": folder.absolute().name,
+        "name": _name_of(folder.absolute()),
         "command": shlex.join(["frostline", "train", *_multirun(sweep.arguments)]),
         "facts": [*_facts(trials)],
         "columns": [(name, name != "run" and _is_numeric([row[name] for row in ranked])) for name in columns],
@@ -145,6 +147,11 @@ def _failed(rows: Sequence[Mapping[str, str]], private: Collection[str] = ()) ->
             error = HIDDEN if row["run"] in private else row["error"]
             reasons.setdefault((row["status"], error), []).append(row["run"])
     yield from ((few(runs, MOST_NAMED), *reason) for reason, runs in reasons.items())
+
+
+def _name_of(folder: Path) -> str:
+    """The folder's name; with the day, which is the folder around it, if it is a time."""
+    return f"{folder.parent.name} {folder.name}" if DAY.fullmatch(folder.parent.name) else folder.name
 
 
 def _facts(trials: Sequence[Trial]) -> Iterator[tuple[str, str]]:
