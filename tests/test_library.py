@@ -227,12 +227,13 @@ def test_a_picture_without_pixels_is_an_error(pictures: tuple[Path, list[Path]],
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_an_array_with_values_that_are_no_grey_is_an_error(pictures: tuple[Path, list[Path]], value: float) -> None:
+def test_a_picture_with_values_that_are_no_grey_is_an_error(pictures: tuple[Path, list[Path]], value: float) -> None:
     values = np.full((9, 9), 0.5, np.float32)
     values[2, 2] = value
-    with pytest.raises(frostline.DataError, match="holds NaN or infinite values") as error:
-        list(frostline.open(pictures[0], trust=True).predict([values]))
-    assert error.value.where == "sample 0"
+    for picture in (values, Image.fromarray(values)):
+        with pytest.raises(frostline.DataError, match="holds NaN or infinite values") as error:
+            list(frostline.open(pictures[0], trust=True).predict([picture]))
+        assert error.value.where == "sample 0"
 
 
 def test_values_can_be_computed_with(pictures: tuple[Path, list[Path]]) -> None:
@@ -283,6 +284,19 @@ def test_one_sample_alone_is_an_error(pictures: tuple[Path, list[Path]]) -> None
     assert [len([*opened.predict(samples)]) for samples in several] == [2, 2, 2]
     with pytest.raises(frostline.ConfigError, match="must be whole numbers, at least 1"):
         opened.predict(files, batch_size=0)
+
+
+def test_a_table_of_samples_is_an_error_that_names_its_rows(pictures: tuple[Path, list[Path]]) -> None:
+    """Iterating one yields the names of columns, or columns."""
+    pandas, arrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    run, files = pictures
+    opened, columns = frostline.open(run, trust=True), {"image": [str(file) for file in files[:2]]}
+    for table in (pandas.DataFrame(columns), arrow.table(columns)):
+        with pytest.raises(frostline.DataError, match="not a table of them") as error:
+            opened.predict(table)
+        rows = eval(error.value.next_step.split("(", 1)[1].split(" for ")[0][:-1], {"table": table})
+        assert rows == [{"image": path} for path in columns["image"]]
+    assert len([*opened.predict(pandas.DataFrame(columns)["image"])]) == 2
 
 
 # --- opening ---

@@ -28,6 +28,8 @@ from frostline.runs.folder import amended, opened
 from frostline.runs.record import Record
 
 SINGLE = 3  # most dimensions of an array that is one sample: a picture in colour
+# What pandas, Polars and Arrow name the method by which a table is recognised, and the way to its rows.
+ROWS_OF = {"iterrows": "to_dict('records')", "iter_rows": "rows(named=True)", "to_batches": "to_pylist()"}
 SHARES = ("probability", "share")  # begin the names of columns of numbers
 
 
@@ -160,8 +162,15 @@ def open_run(
 
 
 def _require_several(samples: Any) -> None:
-    """Raise DataError for one sample without brackets. A numeric array or tensor of at most 3 dimensions is one: its
-    rows or channels would be predicted as samples."""
+    """Raise DataError for one sample without brackets, and for a table, whose iterator yields columns. A numeric array
+    or tensor of at most 3 dimensions is one sample: its rows or channels would be predicted as samples."""
+    for method, rows in ROWS_OF.items():
+        if hasattr(samples, method):
+            raise DataError(
+                "predict takes samples, not a table of them",
+                where=f"a {type(samples).__name__}",
+                next_step=f"predict(table.{rows}) for its rows, or predict(table['<column>']) for pictures or texts",
+            )
     is_array = isinstance(samples, Tensor) or (isinstance(samples, np.ndarray) and samples.dtype.kind in "biufc")
     if isinstance(samples, str | bytes | os.PathLike | Mapping | np.generic) or (is_array and samples.ndim <= SINGLE):
         is_one = True

@@ -76,6 +76,8 @@ def as_picture(sample: Any, where: str) -> Path | Image.Image:
     if isinstance(sample, Image.Image):
         if 0 in sample.size:
             raise _no_picture("an image of {} × {} pixels".format(*sample.size), where)
+        if sample.mode == "F":
+            _require_finite(np.asarray(sample), where)
         return sample
     if isinstance(sample, Tensor):
         if sample.dtype != torch.uint8 or sample.ndim not in (2, 3):
@@ -85,17 +87,21 @@ def as_picture(sample: Any, where: str) -> Path | Image.Image:
         raise _no_picture(f"a {type(sample).__name__}", where)
     if not sample.size:
         raise _no_picture(f"an array without values, of the shape {sample.shape}", where)
-    if sample.dtype.kind == "f" and not np.isfinite(sample).all():
-        raise DataError(
-            "this array holds NaN or infinite values, which are no shade of grey",
-            where=where,
-            next_step="replace them: np.where(np.isfinite(array), array, 0)",
-        )
+    _require_finite(sample, where)
     values = sample[..., 0] if sample.ndim == 3 and sample.shape[2] == 1 else sample
     try:
         return Image.fromarray(np.ascontiguousarray(values))
     except (TypeError, ValueError) as error:
         raise _no_picture(f"an array of {sample.dtype} with the shape {sample.shape}", where) from error
+
+
+def _require_finite(values: Any, where: str) -> None:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataError(
+            "this picture holds NaN or infinite values, which are no shade of grey",
+            where=where,
+            next_step="replace them: np.where(np.isfinite(array), array, 0)",
+        )
 
 
 def _no_picture(what: str, where: str) -> DataError:
