@@ -9,7 +9,6 @@ one, while the leaderboard is written, while it resumes. It survives if `leaderb
 order, the seconds apart, and every run finished.
 """
 
-import csv
 import json
 import os
 import random
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import write_result
+from sweeps import leaderboard_of
 
 KILLS_PER_SWEEP = 5
 JOB = ["data.train_limit=100", "data.image_size=8", "trainer=cpu", "trainer.precision=32-true", "logger=none"]
@@ -45,13 +45,13 @@ def main(kills: int, module: str = "frostline") -> None:
         while killed < kills:
             sweep = Path(scratch) / f"sweep{len(sweeps)}"
             moments = _killed_and_resumed(module, sweep, draw, seconds, min(KILLS_PER_SWEEP, kills - killed))
-            same = _rows(sweep) == _rows(whole)
+            same = leaderboard_of(sweep) == leaderboard_of(whole)
             killed += len(moments)
             survived += len(moments) * same
             sweeps.append({"kills": moments, "same": same})
             said = "same" if same else "DIFFERENT"
             if not same:
-                print(_rows(whole), _rows(sweep), sep="\n")
+                print(leaderboard_of(whole), leaderboard_of(sweep), sep="\n")
             print(f"sweep {len(sweeps):3}   killed {len(moments)} times   {said}   {moments}", flush=True)
     print(f"survived {survived} of {killed} kills")
     name = "sweep_kills" if module != FAKED else f"sweep_kills_{FAKED}"
@@ -89,16 +89,6 @@ def _stand(sweep: Path) -> str:
     statuses = [json.loads(path.read_text())["status"] for path in sorted(sweep.glob("*/run.json"))]
     within = "within a run" if "running" in statuses else "between two"
     return f"{within}, {statuses.count('finished')} finished"
-
-
-def _rows(sweep: Path) -> list[dict[str, str]]:
-    with (sweep / "leaderboard.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return [{name: _plain(value, sweep) for name, value in row.items() if name != "seconds"} for row in rows]
-
-
-def _plain(value: str, sweep: Path) -> str:
-    return value.replace(str(sweep), "<sweep>")
 
 
 def _start(module: str, *arguments: str) -> subprocess.Popen[str]:

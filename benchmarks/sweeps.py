@@ -1,4 +1,4 @@
-"""Run a training over five seeds, as a `frostline train` sweep."""
+"""Run a training over five seeds, as a `frostline train` sweep, and read the leaderboard of a sweep."""
 
 import csv
 import subprocess
@@ -17,3 +17,10 @@ def runs_of(overrides: list[str]) -> list[dict[str, str]]:
         (board,) = Path(logs).glob("sweeps/*/*/runs.csv")
         with board.open() as file:
             return sorted(csv.DictReader(file), key=lambda row: int(row["run"]))
+
+
+def leaderboard_of(sweep: Path) -> list[dict[str, str]]:
+    """Return its rows as they are for any folder and speed."""
+    with (sweep / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{name: it.replace(str(sweep), "<sweep>") for name, it in row.items() if name != "seconds"} for row in rows]
