@@ -1,15 +1,18 @@
 """Time networks with depthwise convolutions in float32 and in bfloat16: frozen, learning, and layer by layer.
 
-python benchmarks/depthwise.py [rounds]
+python benchmarks/depthwise.py [rounds] [layers]    # layers: these alone, into a result of their own
 
 Random weights, 32 random pictures at 128 pixels. `frozen` is a forward pass of the frozen pass, uncompiled;
 `step` is forward and backward of the whole network in channels_last, in float32, under autocast, and under autocast
 with depthwise convolutions in float32 (`training/depthwise.py`). Layers: a convolution's forward pass, the gradient of
-its input and that of its weights, alone, at sizes of EfficientNet-Lite0. Medians of alternating rounds. Without AMX:
-ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, which gives a result of its own.
+its input and that of its weights, alone, at sizes of EfficientNet-Lite0, in channels_last and in NCHW. For depthwise
+ones of stride 1 also the gradient of the input as a convolution with flipped weights, and that of the weights as a sum
+of shifted products. Medians of alternating rounds. Without AMX: ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, which gives a
+result of its own.
 """
 
 import copy
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -44,10 +47,14 @@ LAYERS: dict[str, tuple[int, int, int, int, int, int]] = {  # channels in and ou
     "pointwise 672 to 112 channels, 8 pixels": (672, 112, 1, 1, 1, 8),
 }
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LAYOUTS = {"": torch.channels_last, ", NCHW": torch.contiguous_format}  # by the end of a way's name
 WITHOUT_AMX = os.environ.get("ONEDNN_MAX_CPU_ISA")
 
 
-def main(rounds: int) -> None:
+def main(rounds: int, *, layers: bool) -> None:
+    if layers:
+        print(write_result("depthwise_layers", [layer(name, rounds) for name in LAYERS]))
+        return
     rows = [*(network(name, rounds) for name in NETWORKS), *(layer(name, rounds) for name in LAYERS)]
     print(write_result("depthwise" if WITHOUT_AMX is None else "depthwise_without_amx", rows))
 
@@ -85,26 +92,46 @@ def step(backbone: Backbone, pictures: Tensor, *, autocast: bool) -> None:
 
 def layer(name: str, rounds: int) -> dict[str, Any]:
     inputs, outputs, kernel, stride, groups, side = LAYERS[name]
-    ways: dict[str, Callable[[], object]] = {}
-    for key, kind in TYPES.items():
+    ways: dict[str, Callable[[], Any]] = {}
+    for (key, kind), (end, layout) in itertools.product(TYPES.items(), LAYOUTS.items()):
         torch.manual_seed(0)
-        x = torch.randn(BATCH, inputs, side, side).to(kind).contiguous(memory_format=torch.channels_last)
+        x = torch.randn(BATCH, inputs, side, side).to(kind).contiguous(memory_format=layout)
         own = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        own = own.to(kind).to(memory_format=torch.channels_last)
-        slope = torch.ones_like(own(x))
+        own = own.to(kind).to(memory_format=layout)
+        slope = torch.randn_like(own(x).detach())
         for part, asked in {"forward": None, "input": (True, False), "weights": (False, True)}.items():
-            ways[f"{part}, {key}"] = _of_layer(own, x, slope, asked)
+            ways[f"{part}, {key}{end}"] = _of_layer(own, x, slope, asked)
+        if groups == inputs and stride == 1:
+            ways[f"input, flipped, {key}{end}"] = partial(flipped, own.weight.detach(), slope)
+            ways[f"weights, shifted, {key}{end}"] = partial(shifted, x, slope, kernel)
+            if kind == torch.float32:
+                torch.testing.assert_close(ways[f"input, flipped, {key}{end}"](), ways[f"input, {key}{end}"]()[0])
+                found, expected = ways[f"weights, shifted, {key}{end}"](), ways[f"weights, {key}{end}"]()[1]
+                torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     return printed(name, in_turns(ways, rounds))
 
 
-def _of_layer(own: nn.Conv2d, x: Tensor, slope: Tensor, asked: tuple[bool, bool] | None) -> Callable[[], object]:
+def flipped(weight: Tensor, slope: Tensor) -> Tensor:
+    """The gradient of a depthwise convolution's input, at stride 1."""
+    return nn.functional.conv2d(slope, weight.flip(2, 3), padding=weight.shape[-1] // 2, groups=len(weight))
+
+
+def shifted(x: Tensor, slope: Tensor, kernel: int) -> Tensor:
+    """The gradient of a depthwise convolution's weights, (C, 1, k, k), at stride 1."""
+    padded, side = nn.functional.pad(x, 4 * [kernel // 2]), x.shape[-1]
+    shifts = itertools.product(range(kernel), repeat=2)
+    sums = [(padded[..., i : i + side, j : j + side] * slope).sum((0, 2, 3)) for i, j in shifts]
+    return torch.stack(sums, 1).view(-1, 1, kernel, kernel)
+
+
+def _of_layer(own: nn.Conv2d, x: Tensor, slope: Tensor, asked: tuple[bool, bool] | None) -> Callable[[], Any]:
     """asked: whether the gradients of input and weights are wanted; None: the forward pass."""
 
-    def forward() -> object:
+    def forward() -> Any:
         with torch.no_grad():
             return own(x)
 
-    def gradient() -> object:
+    def gradient() -> Any:
         assert asked is not None
         return torch.ops.aten.convolution_backward(
             slope,
@@ -129,4 +156,4 @@ def printed(name: str, seconds: dict[str, float]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7, layers=sys.argv[2:] == ["layers"])

@@ -43,7 +43,7 @@ from machine import write_result
 NAME, SIDE, BATCH, WORKERS = "tf_efficientnet_lite0", 128, 64, 2
 NORMALISED = T.Normalize((0.5,) * 3, (0.5,) * 3)
 PEERS = ("fastai", "timm", "trainer")
-SECOND = {"default": "all", "two_stage": "all", "last_block": "last"}  # the phase after the solved head
+SECOND = {"default": "all", "two_stage": "all", "last_block": "last", "auto": "top"}  # the phase after the solved head
 
 
 class Outcome(NamedTuple):
