@@ -10,6 +10,11 @@ cifar_1k    the first 1,000 training rows of CIFAR-10, the next 110 for validati
 cifar_5k    the first 5,000, the next 550 for validation, the first 1,000 test rows
 sounds      log spectrograms of spoken digits by six speakers, one picture per recording
 fsdd        all recordings of the spoken digits, with the table that names their digits and splits
+
+The archives hold: pictures and boxes of github.com/Shenggan/BCCD_Dataset (MIT), as COCO annotations of its own splits;
+its white blood cells, cut out with a margin of a tenth and sorted by the types of github.com/dhruvp/wbc-classification;
+CIFAR-10 (Krizhevsky 2009), a Parquet file of JPEGs per split; the recordings of
+github.com/Jakobovski/free-spoken-digit-dataset (CC BY-SA 4.0).
 """
 
 import io
