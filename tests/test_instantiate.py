@@ -4,10 +4,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hydra.utils import instantiate
+from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from frostline.config.instantiate import called, class_of, make, maker_of, maker_settings
+from frostline.config.instantiate import called, class_of, instantiate, maker_of, maker_settings
 from frostline.config.plain import Settings, resolved
 from frostline.errors import ConfigError
 
@@ -53,12 +53,12 @@ NODES = [
 
 @pytest.mark.parametrize("text", NODES)
 def test_a_component_is_what_hydra_makes(text: str) -> None:
-    expected = instantiate(node(text), _partial_=True, _convert_="all")()
-    assert make(node(text), "it", Made) == expected
+    expected = hydra_instantiate(node(text), _partial_=True, _convert_="all")()
+    assert instantiate(node(text), "it", Made) == expected
     plain = OmegaConf.to_container(node(text), resolve=True)
     assert isinstance(plain, dict)
-    assert make({str(key): value for key, value in plain.items()}, "it", Made) == expected
-    assert make(node(text), "it", Made, b=7).settings["b"] == 7, "what Frostline adds comes last"
+    assert instantiate({str(key): value for key, value in plain.items()}, "it", Made) == expected
+    assert instantiate(node(text), "it", Made, b=7).settings["b"] == 7, "what Frostline adds comes last"
 
 
 def test_the_class_and_its_settings_can_be_read() -> None:
@@ -85,7 +85,7 @@ def test_the_class_and_its_settings_can_be_read() -> None:
 def test_what_cannot_be_made_is_refused(given: str, said: str) -> None:
     for _ in range(2):  # a path that was not found is looked for again
         with pytest.raises(ConfigError, match=said):
-            make(node(given), "it", Made)
+            instantiate(node(given), "it", Made)
 
 
 @pytest.mark.parametrize("given", ["adamw", None, ["adamw"], 3])
@@ -102,6 +102,6 @@ def test_settings_are_plain_again_where_a_component_takes_them() -> None:
     assert Settings.of(settings) is settings
     with pytest.raises(AttributeError, match="absent"):
         _ = settings.absent
-    for plain in (resolved(settings), make(Settings(settings.it, b=settings.b), "it", Made).settings):
+    for plain in (resolved(settings), instantiate(Settings(settings.it, b=settings.b), "it", Made).settings):
         assert type(plain["b"]) is type(plain["b"]["d"][0]) is dict, "a checkpoint holds nothing else"
     assert "b" not in settings["it"]

@@ -10,7 +10,7 @@ from torch import nn
 
 from conftest import PICTURE_MODELS, short_form
 from frostline.backbones.base import STRIDES, Backbone
-from frostline.config.instantiate import make
+from frostline.config.instantiate import instantiate
 from frostline.contracts.features import Form
 from frostline.contracts.specs import ImageSpec
 from frostline.errors import ConfigError
@@ -30,7 +30,7 @@ def made(composed: Callable[..., Any]) -> Made:
 
     def make_it(model: str, form: Form) -> Backbone:
         torch.manual_seed(0)
-        backbone: Backbone = make(composed(f"model={model}").model, "model", Backbone, load=False, form=form)
+        backbone: Backbone = instantiate(composed(f"model={model}").model, "model", Backbone, load=False, form=form)
         return backbone.eval()
 
     return make_it

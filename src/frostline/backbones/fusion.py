@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from frostline.backbones.base import Backbone
 from frostline.backbones.towers import Towers
-from frostline.config.instantiate import make_nested
+from frostline.config.instantiate import instantiate_nested
 from frostline.contracts.features import Form
 from frostline.contracts.specs import ImageSpec, Spec, TextSpec
 from frostline.errors import ConfigError
@@ -42,7 +42,7 @@ class FusionBackbone(Towers):
 
 
 def _tower(part: str, node: Mapping[str, Any], *, load: bool) -> Backbone:
-    tower: Backbone = make_nested(node, f"model.{part}", Backbone, load=load)
+    tower: Backbone = instantiate_nested(node, f"model.{part}", Backbone, load=load)
     if not isinstance(tower.spec, TAKES[part]):
         raise ConfigError(
             f"model.{part} names a backbone that takes {tower.spec.kind}s",

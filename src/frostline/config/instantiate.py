@@ -6,7 +6,7 @@ from functools import cache, partial
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import instantiate as hydra_instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -21,7 +21,7 @@ ADVICE = ", set env var HYDRA_FULL_ERROR=1 to see chained exception."  # Hydra's
 SIGNATURES = "CONTRIBUTING lists what each kind of component takes; --cfg job prints the configuration"
 
 
-def make(node: Node, where: str, kind: type, *arguments: Any, **options: Any) -> Any:
+def instantiate(node: Node, where: str, kind: type, *arguments: Any, **options: Any) -> Any:
     """Call `_target_` with the node's settings, `arguments` and `options`. Raises ConfigError if it does not take them
     or does not return a `kind`."""
     maker = maker_of(node, where)
@@ -44,9 +44,9 @@ def make(node: Node, where: str, kind: type, *arguments: Any, **options: Any) ->
     return made
 
 
-def make_nested(settings: Mapping[str, Any], where: str, kind: type, **options: Any) -> Any:
-    """`make` a node that a component takes as one of its settings."""
-    return make(dict(settings), where, kind, **options)
+def instantiate_nested(settings: Mapping[str, Any], where: str, kind: type, **options: Any) -> Any:
+    """`instantiate` a node that a component takes as one of its settings."""
+    return instantiate(dict(settings), where, kind, **options)
 
 
 def maker_of(node: Node, where: str) -> Callable[..., Any]:
@@ -77,7 +77,7 @@ def _maker(node: Node) -> Any:
         del settings["_partial_"]  # every component is made in two steps
     if isinstance(target, str) and _only_values(settings):
         return partial(_located(target), **settings)
-    return instantiate(node, _partial_=True, _convert_="all")
+    return hydra_instantiate(node, _partial_=True, _convert_="all")
 
 
 def _only_values(node: Any) -> bool:
@@ -90,7 +90,7 @@ def _only_values(node: Any) -> bool:
 def _located(target: str) -> Callable[..., Any]:
     """Find a callable by its dotted path. The result checks each call against Hydra's list of what configs must not
     call."""
-    located: Callable[..., Any] = instantiate({"_target_": target}, _partial_=True)
+    located: Callable[..., Any] = hydra_instantiate({"_target_": target}, _partial_=True)
     return located
 
 
@@ -119,8 +119,9 @@ def maker_settings(node: Node, where: str, kind: type) -> tuple[Any, dict[str, A
     return cls, settings
 
 
-def made(node: DictConfig, where: str, kind: type) -> Any:
+def instantiate_or_refuse(node: DictConfig, where: str, kind: type) -> Any:
+    """`instantiate` a node. Also raises ConfigError if the constructor rejects its settings."""
     try:
-        return make(node, where, kind)
+        return instantiate(node, where, kind)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"{where} rejects its settings: {error}", where=where, next_step="correct it") from error

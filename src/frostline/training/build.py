@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.adapters.kinds import Adapter
 from frostline.backbones.base import Backbone
-from frostline.config.instantiate import called, class_of, made, make, maker_of, maker_settings
+from frostline.config.instantiate import called, class_of, instantiate, instantiate_or_refuse, maker_of, maker_settings
 from frostline.config.plain import Config, Settings, resolved
 from frostline.contracts.features import Form, forms_of
 from frostline.contracts.seeds import seed_of
@@ -119,7 +119,7 @@ def build(
     cfg = with_precision(cfg, backbone)
     pretrained = cfg.init_from is not None or is_pretrained(cfg.model)
     plan = scaled(folded, backbone).unfolded(list(backbone.blocks))
-    optimizers, reuse = optimizers_of(cfg, plan), make(cfg.cache, "cache", Reuse)
+    optimizers, reuse = optimizers_of(cfg, plan), instantiate(cfg.cache, "cache", Reuse)
     shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
     data = _data(cfg, backbone, reuse, kind, shows=shows, known=known)
     task, head = _fitting_top(cfg, backbone, data, plan)
@@ -179,7 +179,7 @@ def features_alone(cfg: Config) -> FrozenOutputs:
     require_devices(cfg.trainer.accelerator, 1)
     backbone = _backbone(cfg.model, "vector", load=True)
     trainer = single_trainer(cfg, backbone)
-    reuse: Reuse = make(cfg.cache, "cache", Reuse)
+    reuse: Reuse = instantiate(cfg.cache, "cache", Reuse)
     data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
     data.trainer = trainer
     low = low_of(trainer)
@@ -212,7 +212,7 @@ def single_trainer(cfg: Config, backbone: Backbone) -> L.Trainer:
 
 def _backbone(node: Config, form: Form, *, load: bool) -> Backbone:
     asked = {} if form == "vector" else {"form": form}  # a user's own backbone need not take it
-    backbone: Backbone = make(node, "model", Backbone, load=load, **asked)
+    backbone: Backbone = instantiate(node, "model", Backbone, load=load, **asked)
     keep_float32(backbone)
     return backbone.to(memory_format=torch.channels_last)
 
@@ -233,7 +233,7 @@ def _form(cfg: Config) -> Form:
 def _adapt(cfg: Config, backbone: Backbone, plan: Plan) -> None:
     """Put adapters into the blocks that the plan names. They are drawn from a seed of their own, as the head is, so
     that later draws do not change."""
-    adapter: Adapter = make(cfg.adapter, "adapter", Adapter)
+    adapter: Adapter = instantiate(cfg.adapter, "adapter", Adapter)
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(seed_of(cfg.seed, "adapter"))
         adapter.put_into(backbone, adapted_blocks(plan, list(backbone.blocks)))
@@ -258,10 +258,11 @@ def _kind(node: Config) -> str:
 def _top(cfg: Config, backbone: Backbone, targets: Targets) -> tuple[Task, nn.Module]:
     """The task, and its head for this backbone. The head is drawn from a seed of its own: with the backbone's, a
     network pretrained with that seed would have learned on top of the very same head."""
-    task: Task = make(cfg.task, "task", Task, targets)
+    task: Task = instantiate(cfg.task, "task", Task, targets)
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(seed_of(cfg.seed, "head"))
-        head: nn.Module = make(cfg.head, "head", nn.Module, backbone.features_for(targets.about), task.num_outputs)
+        features = backbone.features_for(targets.about)
+        head: nn.Module = instantiate(cfg.head, "head", nn.Module, features, task.num_outputs)
     return task, head
 
 
@@ -276,7 +277,7 @@ def _fitting_top(cfg: Config, backbone: Backbone, data: Data, plan: Plan) -> tup
 def _trainer(cfg: Config, plan: Plan, task: Task, measure: Measure, num_batches: int, *, logs: bool) -> L.Trainer:
     if not logs:
         return make_trainer(cfg.trainer, [], logger=False, num_batches=num_batches)
-    logger = made(cfg.logger, "logger", Logger)
+    logger = instantiate_or_refuse(cfg.logger, "logger", Logger)
     callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks, task)]
     trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=num_batches)
     require_best(trainer, task, plan)
@@ -290,7 +291,7 @@ def _average(plan: Plan) -> list[L.Callback]:
 
 
 def _callbacks(node: Config, task: Task) -> list[L.Callback]:
-    own = [made(callback, f"callbacks.{name!s}", L.Callback) for name, callback in node.items() if callback is not None]
+    own = [instantiate_or_refuse(it, f"callbacks.{name!s}", L.Callback) for name, it in node.items() if it is not None]
     for callback in own:
         require_fit(callback, task)
     return own
