@@ -41,7 +41,7 @@ def main(folder: str, minutes: float, own: list[str]) -> None:
 
 
 def _searched(scratch: Path, typed: list[str], seconds: float) -> list[dict[str, Any]]:
-    """The runs of a search in their order. It is ended once its runs have taken so many seconds together."""
+    """The runs of a search in their order. It is ended once its runs have taken `seconds` together."""
     places = [f"hydra.sweep.dir={scratch}/sweep", f"cache.dir={scratch}/cache"]
     command = [sys.executable, "-m", "frostline", "train", "-m", *typed, *places]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

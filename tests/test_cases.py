@@ -17,7 +17,7 @@ NETWORK = {"model._target_=tiny_text.TinyText"}
 TEXTS = ["dry_run=true", "trainer=cpu", *NETWORK, "data=text_csv"]
 LABELS = [*TEXTS, "task=multi_label"]
 
-# What is typed, in the folder of the cases; the exit code; what is said.
+# What is typed, in the folder of the cases; the exit code; messages.
 READ: dict[str, tuple[list[str], int, list[str]]] = {
     "linked folders": (
         [*PICTURES, "data=image_folder", "data.dir=linked_subfolders/data"], 0, ["62 train, 6 val, 16 test"],

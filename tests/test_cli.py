@@ -1,4 +1,4 @@
-"""Everything a user can get wrong at the door: what is said, with which exit code, and that nothing is left behind."""
+"""Everything a user can get wrong at the door: the message, the exit code, and that nothing is left behind."""
 
 import csv
 import io

@@ -63,7 +63,7 @@ def test_texts_of_other_tokenizers_are_known_by_their_lines(program: Program, sm
         record["model"]["name"] = model
         (folder / "run.json").write_text(json.dumps(record))
     answer = program("compare", "run", str(other))
-    assert "samples  known by file, line and target: the networks have other tokenizers" in answer.out
+    assert "samples  compared by file, line and target: the networks have other tokenizers" in answer.out
     assert "20 of 359 answers differ" in answer.out
     found = read(other, "test")
     names = ["another", *found.columns["sample"][1:]]

@@ -14,7 +14,7 @@ SPLITS, LOOKS = 2, 3  # stem and head; looks at the clock in each pass
 
 
 def counted(tick: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Costs, int]:
-    """Costs where the clock goes on by so many seconds between two looks, and how many passes there were."""
+    """Costs where the clock goes on by `tick` seconds between two looks, and how many passes there were."""
     clock = itertools.count()
     monkeypatch.setattr(estimate, "_now", lambda device: next(clock) * tick)
     sample = torch.zeros(1, 3, SPEC.size, SPEC.size)

@@ -88,7 +88,7 @@ def test_indentation_alone_nests_no_deeper_than_the_process_can() -> None:
     assert not fast_yaml._is_simple(deep + " " * fast_yaml.LONGEST)
 
 
-# What a file of the user's own holds, and what is said of it; and where, after its name.
+# What a file of the user's own holds, what the error says, and where, after its name.
 BROKEN = {
     "a key twice": (b"_target_: x\ndir: a\ndir: b\n", "not valid YAML: found duplicate key dir", ", line 3"),
     "no bracket": (b"defaults: [image_folder\n", "not valid YAML: expected ',' or ']'", ", line 2"),

@@ -233,7 +233,7 @@ class Host:
         self.ip("link", "set", self.device, "up")
 
     def cut_off(self) -> None:
-        """No packet comes or goes, and nobody is told."""
+        """No packet comes or goes, and no process gets an error."""
         self.ip("link", "set", self.device, "down")
 
     def lose_power(self) -> None:

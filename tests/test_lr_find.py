@@ -231,7 +231,7 @@ def test_a_model_that_is_broken_from_the_start_is_told() -> None:
         find_rates(built, partial(bare_trainer, cfg.trainer), TEST)
 
 
-# --- what is told ---
+# --- messages ---
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Phases and plans: arithmetic against torch's own schedulers, and what a wrong plan is told."""
+"""Phases and plans: arithmetic against torch's own schedulers, and the errors of wrong plans."""
 
 import re
 from dataclasses import asdict

@@ -12,7 +12,7 @@ from frostline.training.callbacks.safety import Stopped
 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file in which a scontrol of ours writes what it is told."""
+    """The file in which a scontrol of ours writes its arguments."""
     file = tmp_path / "asked"
     program = tmp_path / "scontrol"
     program.write_text(f"#!/bin/sh\necho $@ >> {file}\n")

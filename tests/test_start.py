@@ -1,4 +1,4 @@
-"""What a run starts from, and how it is told beforehand."""
+"""What a run starts from, and how the plan shows it beforehand."""
 
 import gc
 import random as builtin_random

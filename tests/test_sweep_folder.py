@@ -1,4 +1,4 @@
-"""A sweep's folder that was damaged, moved or stopped: nothing is lost, and what is passed over is told."""
+"""A sweep's folder that was damaged, moved or stopped: nothing is lost, and what is passed over is reported."""
 
 import json
 import math

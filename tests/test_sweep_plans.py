@@ -278,7 +278,7 @@ def stored(folder: Path, space: Space, tried: list[Tried]) -> Planning:
 
 
 def estimated(space: Space, seconds: dict[str, float], times: float) -> list[Tried]:
-    """A search whose runs take so many seconds by plan, and are estimated at so many times as long."""
+    """A search whose runs take `seconds`, by their plan, and are estimated at `times` as long."""
     tried: list[Tried] = []
     while (choice := decide(space, tried).choice) is not None:
         own, planned = seconds[choice.schedule], times * seconds[choice.schedule]

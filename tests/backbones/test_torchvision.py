@@ -33,7 +33,7 @@ COMPARED = list(dict.fromkeys([*NAMED, *OTHER_FAMILIES]))
 LIGHT = ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "googlenet"]
 WITHOUT_LAYOUT = ["squeezenet1_0", "squeezenet1_1"]
 EVERY_MODEL = models.list_models(module=models)
-# Builders that complain unless they are told; the values are those that go with published weights.
+# Builders that complain unless they get these settings; the values are those that go with published weights.
 AS_PUBLISHED = {"transform_input": True, "aux_logits": True, "init_weights": False}
 OPTIONS: dict[str, dict[str, Any]] = {"inception_v3": AS_PUBLISHED, "googlenet": AS_PUBLISHED}
 

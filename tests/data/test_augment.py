@@ -449,7 +449,7 @@ def test_shifted_masks_are_their_pictures_to_the_last_pixel(size: tuple[int, int
 @pytest.mark.parametrize("level", ["standard", "strong"])
 @pytest.mark.parametrize("sides", SIDES)
 def test_masks_that_follow_alone_are_those_of_the_batch(level: Level, sides: tuple[int, int]) -> None:
-    """`follow` serves what is kept of pictures: they have the network's sides."""
+    """`follow` serves cached pictures, which have the network's sides."""
     mask = torch.randint(0, 255, (16, *sides), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     made, sample = of_masks(level, sides), torch.arange(50, 66)
     seen = made(Batch(noise(16, *sides), mask, sample), epoch=2)

@@ -1,4 +1,4 @@
-"""Groups of samples and folds: no group is divided, every sample is tested once, and what cannot be divided is told."""
+"""Groups of samples and folds: no group is divided, every sample is tested once, errors name what cannot be divided."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Splits by time and by user, and users to rank by: what is later, what stays together, what is told."""
+"""Splits by time and by user, and users to rank by: what is later, what stays together, what is reported."""
 
 from collections.abc import Callable
 from pathlib import Path

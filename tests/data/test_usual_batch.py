@@ -1,4 +1,4 @@
-"""The batch size of small data, where none is said."""
+"""The batch size of small data, if none is typed."""
 
 import pytest
 

@@ -28,7 +28,7 @@ COMMON: dict[str, Any] = {
 
 
 def put(folder: Path, **sizes: int) -> Path:
-    """A folder for each identity, with so many pictures, all different."""
+    """A folder for each identity, with `sizes[name]` pictures, all different."""
     for name, number in sizes.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for place in range(number):
@@ -127,7 +127,7 @@ def test_groups_stay_together_as_far_as_identities_allow(tmp_path: Path) -> None
     (tmp_path / "table.csv").write_text("path,who,session\n" + "\n".join(lines) + "\n")
     data = of_table(tmp_path / "table.csv", group_column="session")
     assert sorted(map(sorted, (names_in(data, split) for split in data.splits))) == [["a", "b"], ["c", "d"], ["e", "f"]]
-    with pytest.raises(DataError, match="the groups join so many identities") as refused:
+    with pytest.raises(DataError, match="the groups join too many identities: ") as refused:
         of_folder(tmp_path, group_pattern=r"/(\d)_")  # of each identity, some pictures are in either group
     assert refused.value.next_step.startswith("data.group_pattern=null")
 

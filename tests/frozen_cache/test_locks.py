@@ -1,4 +1,4 @@
-"""Whoever waits for what another process keeps is told so."""
+"""A process that waits for an entry which another one holds prints so."""
 
 import fcntl
 import subprocess

@@ -1,4 +1,4 @@
-"""The table of what is kept: names as they are, and no end where an entry does not say what it is."""
+"""The table of cached entries: names as they are, and no end where an entry does not say what it is."""
 
 import shlex
 from pathlib import Path

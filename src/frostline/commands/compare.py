@@ -50,13 +50,13 @@ def _require_tested(runs: Sequence[Path], records: Sequence[Record]) -> None:
 
 def _require_same_data(records: Sequence[Record], first: Predictions, second: Predictions, where: str) -> None:
     """Raise RunError for runs of other data. The fingerprint of texts is that of their tokens: where networks have
-    tokenizers of their own, samples are known by file, line and target, which is told."""
+    tokenizers of their own, samples are compared by file, line and target, and a note says so."""
     one, other = records
     if one.data.get("fingerprint") == other.data.get("fingerprint"):
         return
     names = [record.data.get("name") for record in records]
     of_texts = all("tokens" in record.data for record in records) and one.model.get("name") != other.model.get("name")
     if of_texts and names[0] == names[1] and [*first.columns["sample"]] == [*second.columns["sample"]]:
-        print("samples  known by file, line and target: the networks have other tokenizers")
+        print("samples  compared by file, line and target: the networks have other tokenizers")
         return
     raise not_comparable(f"they are of other data ({names[0]} and {names[1]}; other fingerprints)", where)

@@ -81,8 +81,8 @@ def content_of(run: Path, checkpoint: str) -> str | None:
 
 
 def store(folder: Path, name: str, found: Predictions) -> None:
-    """Store them, in place of earlier ones of these samples, and print where and how to compare them. What cannot be
-    written is told."""
+    """Store them, in place of earlier ones of these samples, and print where and how to compare them. If they cannot
+    be written, print why."""
     name = same_samples(evaluations(folder), name) or name
     try:
         file = write_evaluation(folder, name, found.columns, found.about)

@@ -85,7 +85,7 @@ def _dealt(identity: Tensor, generator: torch.Generator) -> Tensor:
 
 def per_identity_of(labels: Tensor, wanted: int, *, is_open: bool, where: object) -> tuple[int, list[str]]:
     """K, and sentences on identities with fewer samples. is_open: whether K may be smaller than `wanted`. Raises
-    DataError if no identity has so many."""
+    DataError if no identity has K."""
     counts = labels.bincount()
     most = int(counts.max())
     number = min(wanted, most) if is_open else wanted

@@ -220,7 +220,7 @@ class Data(Transfers):
 
     def compose_batches(self, wanted: int | None) -> None:
         """Fill `data.per_identity=auto`: training batches have `wanted` samples of each of their names; None: any
-        samples. Raises ConfigError for targets without identities, DataError if no name has so many samples."""
+        samples. Raises ConfigError for targets without identities, DataError if no name has that number of samples."""
         is_open = self._per_identity == "auto"
         number = wanted if is_open else self._per_identity
         if not isinstance(number, int):

@@ -22,7 +22,7 @@ class Found(NamedTuple):
     names: classes, labels, columns or tags, in the order of the outputs. val, test: None to split them off `train`.
     notes: sentences for the user. about: entries that are added to those of `Targets.about`.
     groups: by split, the group of each sample, if samples have groups: no group is then divided.
-    slices: by split, the value of each sample by column, if scores are told by their values.
+    slices: by split, the value of each sample by column, if scores are reported by its values.
     times: of the samples, if later ones validate and test. users: whose the samples are, if they are ranked by user.
     """
 

@@ -31,7 +31,7 @@ class Split(Dataset[Batch | DataError]):
         self.whole = whole
         self.scored = scored
         self.groups: Sequence[str] = ()  # of each sample of the source, if samples have groups
-        self.slices: Mapping[str, Sequence[str]] = {}  # the same of columns by whose values scores are told
+        self.slices: Mapping[str, Sequence[str]] = {}  # the same of columns by whose values scores are reported
 
     def __len__(self) -> int:
         return len(self.index)

@@ -69,7 +69,7 @@ def not_divisible(split: str, where: object, ungroups: str | None) -> DataError:
             next_step="fewer data.folds, or add samples of other identities",
         )
     return DataError(
-        f"the groups join so many identities that {split} cannot have {LEAST} of its own",
+        f"the groups join too many identities: {split} cannot have {LEAST} of its own",
         where=where,
         next_step=f"{ungroups}  # divides by identities alone; or give the splits yourself",
     )

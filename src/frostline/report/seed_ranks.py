@@ -1,7 +1,7 @@
 """Whether a setting loses against the best of many, by the ranks of their runs with each seed.
 
 If settings were equal, each order of them would be equally likely with each seed: orders drawn at random tell how often
-a setting lies so far behind the best of so many rivals by chance (a permutation test of Friedman's ranks, 1937).
+a setting lies so far behind the best of as many rivals by chance (a permutation test of Friedman's ranks, 1937).
 """
 
 from collections.abc import Sequence

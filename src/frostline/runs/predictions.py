@@ -15,7 +15,7 @@ from frostline.paths import write_atomically
 Split = Literal["val", "test"]
 FOLDER = "predictions"
 EVALUATED = "evaluated"  # folder within, of samples that are not the run's own test split
-SLICE = "slice:"  # begins the names of columns by whose values scores are told
+SLICE = "slice:"  # begins the names of columns by whose values scores are reported
 KEY = b"frostline"  # in the schema metadata of the Parquet file
 SCHEMA = 1
 

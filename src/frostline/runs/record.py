@@ -84,7 +84,7 @@ class Record:
     test_uses: int | None = None  # runs on this machine that were scored on this test split, this one among them
     # By column of `data.group_columns`: test scores of its values, the worst one, and gaps (report/slices.py).
     slices: dict[str, dict[str, Any]] = field(default_factory=dict)
-    # For one class a sample: the `temperature` that was fitted on so many `samples` of validation; NLL, Brier score and
+    # For one class a sample: the `temperature`, fitted on `samples` (their number) of validation; NLL, Brier score and
     # ECE of the test split without it (`raw`) and with it (`calibrated`); its error rate by coverage (`selective`).
     calibration: dict[str, Any] = field(default_factory=dict)
     per_class: list[dict[str, Any]] = field(default_factory=list)

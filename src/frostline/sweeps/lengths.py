@@ -20,7 +20,7 @@ STEP = math.sqrt(2)  # lengths that differ by less count as equal: a measured on
 
 
 def work_of(schedule: Any, samples: Any) -> float:
-    """Epochs of a composed plan × samples, those that thaw something counted as longer; 0.0 if it cannot be told.
+    """Epochs of a composed plan × samples, those that thaw something counted as longer; 0.0 if that is unknown.
     samples: data.train_limit."""
     phases = schedule.get("phases") if isinstance(schedule, Mapping) else None
     own = [it for it in phases.values() if isinstance(it, Mapping)] if isinstance(phases, Mapping) else []

@@ -59,7 +59,7 @@ def level_of(seeds: int) -> float:
 
 
 def seeds_needed(settings: int) -> int | None:
-    """The smallest number of seeds with which the worst of so many settings can be dropped; None for a single one."""
+    """The smallest number of seeds with which the worst of the settings can be dropped; None for a single one."""
     if settings < 2:
         return None
     seeds = FEWEST + 1

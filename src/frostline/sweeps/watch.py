@@ -34,8 +34,8 @@ class Watch:
         )
 
     def admit(self, parameters: int, planned: float | None) -> str | None:
-        """Return why a network of so many parameters is not to be trained, or None. planned: seconds of its plan, as
-        estimated; None if they are not known."""
+        """Return why a network of this size is not to be trained, or None. planned: seconds of its plan, as estimated;
+        None if they are not known."""
         most = self._settings.max_parameters
         if most is not None and parameters > most:
             return f"the network has {parameters:,} parameters, more than sweep.max_parameters={most:,}"
@@ -45,7 +45,7 @@ class Watch:
         return None if needed <= left else f"its plan takes about {needed:.0f} s, and the search has {left:.0f} s left"
 
     def late(self, seconds: float) -> str | None:
-        """Return why a run that has trained for so many seconds is to end, or None."""
+        """Return why a run that has trained for this time is to end, or None."""
         if self._budget is not None and seconds > self._budget.left():
             return f"it took {seconds:.0f} s so far, and the time of the search is over"
         most = self._settings.max_seconds

@@ -68,10 +68,14 @@ def guess_note(kinds: Kinds, guessed: Collection[str]) -> list[str]:
 
 
 def slices_note(names: Sequence[str], kinds: Kinds) -> list[str]:
-    """A sentence on columns that tell scores apart and are no inputs, with the setting that makes them inputs, too."""
+    """A sentence on `data.group_columns` that are no inputs, with the setting that makes them inputs, too."""
     apart = [name for name in names if not any(name in own for own in kinds)]
     too = list_of(SETTINGS["categories"], [*kinds.categories, *apart])
-    return [f"{few(apart)}: no inputs, scores are told apart by them; {too} makes them inputs, too"] if apart else []
+    return (
+        [f"{few(apart)}: no inputs, but scores are reported for each value; {too} makes them inputs, too"]
+        if apart
+        else []
+    )
 
 
 def guess(name: str, cells: Sequence[str]) -> Guess:

@@ -1,4 +1,4 @@
-"""What all ways to show sounds to a network share: settings, headers, and what is told about the sounds."""
+"""What all ways to show sounds to a network share: settings, headers, and notes on the sounds."""
 
 import math
 from abc import abstractmethod
