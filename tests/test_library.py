@@ -23,6 +23,7 @@ import frostline
 from conftest import Answer
 from frostline.commands.predictor import Predictor
 from frostline.commands.train import NOT_HERE
+from frostline.data.pictures import preprocess
 from frostline.paths import conf_dir
 from test_predictions import PICTURES, QUICK, TEXTS
 from tiny_text import make_tokenizer
@@ -297,6 +298,46 @@ def test_a_table_of_samples_is_an_error_that_names_its_rows(pictures: tuple[Path
         rows = eval(error.value.next_step.split("(", 1)[1].split(" for ")[0][:-1], {"table": table})
         assert rows == [{"image": path} for path in columns["image"]]
     assert len([*opened.predict(pandas.DataFrame(columns)["image"])]) == 2
+# --- the network as a module ---
+
+
+def noise(number: int, *sides: int) -> torch.Tensor:
+    return torch.randint(0, 256, (number, 3, *sides), generator=torch.Generator().manual_seed(number)).byte()
+
+
+@pytest.mark.parametrize(("sides", "within"), [((8, 8), 1e-6), ((8, 12), 1e-6), ((20, 13), 5e-3)])
+def test_the_module_gives_the_outputs_that_predict_answers_from(
+    sides: tuple[int, int], within: float, pictures: tuple[Path, list[Path]]
+) -> None:
+    """Pillow rounds what it resizes to 8 bits, the module does not."""
+    opened = frostline.open(pictures[0], trust=True)
+    logits = opened.module(noise(6, *sides))
+    assert (logits.dtype, logits.device.type, logits.requires_grad) == (torch.float32, "cpu", False)
+    expected = torch.stack([it.values for it in opened.predict(noise(6, *sides))])
+    assert expected.std() > 0.01, "the pictures differ"
+    torch.testing.assert_close((logits / (opened.temperature or 1)).softmax(1), expected, rtol=0, atol=within)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before a call", "after a call"])
+def test_the_module_can_be_exported(is_first: bool, pictures: tuple[Path, list[Path]]) -> None:
+    preprocess._cached.cache_clear()
+    module = frostline.open(pictures[0], trust=True).module
+    if not is_first:
+        module(noise(5, 20, 13))
+    batch = torch.export.Dim("batch", max=64)
+    exported = torch.export.export(module, (noise(5, 20, 13),), dynamic_shapes=({0: batch},)).module()
+    for number in (5, 2):
+        torch.testing.assert_close(exported(noise(number, 20, 13)), module(noise(number, 20, 13)))
+
+
+def test_what_is_done_to_a_module_leaves_predictions_alone(pictures: tuple[Path, list[Path]]) -> None:
+    run, files = pictures
+    opened = frostline.open(run, trust=True)
+    (before,) = opened.predict(files[:1])
+    for value in opened.module.state_dict().values():
+        value.zero_()
+    (after,) = opened.predict(files[:1])
+    assert torch.equal(before.values, after.values)
 
 
 # --- opening ---
@@ -357,6 +398,11 @@ def test_texts_have_the_probabilities_of_the_command(program: Program, tmp_path:
     with pytest.raises(frostline.DataError, match="half of a surrogate pair") as error:
         list(opened.predict(["aa", "\ud800 aa"]))
     assert error.value.where == "sample 1"
+    with pytest.raises(
+        frostline.ConfigError, match="this run takes texts, and only pictures enter a module"
+    ) as refused:
+        _ = opened.module
+    assert refused.value.next_step.startswith(f"predict(samples) reads them; frostline export run={run} output=")
 
 
 def test_words_have_the_probabilities_of_the_command(

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.nn.functional import interpolate
 
+import frostline
 from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.commands.train import NOT_HERE
 from frostline.data.pictures.tiles import LARGER, OVERLAP, Tile, joined, tiles_of
@@ -292,6 +294,16 @@ def test_a_large_picture_is_predicted_in_tiles_of_the_training_size(
         assert picture.size == (128, 96)
         found = np.asarray(picture)
     assert (found == whole).mean() > 0.85
+
+
+def test_the_module_gives_the_masks_that_predict_answers(run: Path) -> None:
+    opened = frostline.open(run)
+    pictures = torch.randint(0, 256, (3, 3, 64, 64), generator=torch.Generator().manual_seed(0)).byte()
+    found = torch.stack([it.values for it in opened.predict(pictures)])
+    assert len(found.unique()) > 1
+    logits = interpolate(opened.module(pictures), (64, 64), mode="bilinear")
+    assert (logits.argmax(1) == found).float().mean() > 0.999
+    assert opened.module(pictures[:, :, :50, :]).shape == opened.module(pictures).shape, "stretched, not cropped"
 
 
 def test_pictures_of_one_name_have_files_of_their_own(run: Path, program: Program, tmp_path: Path) -> None:

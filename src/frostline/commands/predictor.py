@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from frostline.commands.calibrated import calibrated
 from frostline.commands.checks import check
@@ -24,6 +25,7 @@ from frostline.data.target_types.find import target_type
 from frostline.distributed.launcher import many
 from frostline.errors import ConfigError, DataError
 from frostline.paths import at_home
+from frostline.quoting import command_of
 from frostline.runs.folder import amended, opened
 from frostline.runs.record import Record
 
@@ -48,10 +50,30 @@ class Predictor:
         targets = network.targets
         self.task = target_type(targets.kind).task
         self.classes = list(targets.names) if target_type(targets.kind).has_classes else []
-        self._predicting = network.predicting()
+        self._network, self._predicting = network, network.predicting()
 
     def __repr__(self) -> str:
         return f"Predictor({str(self.run)!r}, task={self.task!r}, classes={self.classes!r})"
+
+    @cached_property
+    def module(self) -> nn.Sequential:
+        """The network with its preprocessing, for serving and `torch.export`: a copy on the CPU, in float32 and eval
+        mode.
+
+        It maps pictures (B, 3, H, W), upright RGB of any size in uint8, to the outputs of the head: logits (B, K) of
+        classes, which `predict` divides by `temperature`; (B, K, H, W) of masks, at the head's stride. Unlike
+        `predict`, it resizes pictures without rounding to uint8, and never cuts them into tiles.
+
+        Raises ConfigError if samples are no pictures."""
+        preprocess = self._predicting.preprocess()
+        if preprocess is None:
+            weights = command_of("export", run=self.run, output="weights.safetensors")
+            raise ConfigError(
+                f"this run takes {self._predicting.samples}, and only pictures enter a module as plain tensors",
+                where="Predictor.module",
+                next_step=f"predict(samples) reads them; {weights} writes the weights alone",
+            )
+        return self._network.module(preprocess)
 
     def predict(
         self,

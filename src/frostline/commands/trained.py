@@ -1,5 +1,6 @@
 """Rebuild a run's network with its weights, for predict and export."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -8,8 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 
+from frostline.adapters.layers import merged
 from frostline.config.instantiate import maker_settings
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
@@ -126,6 +128,11 @@ class Network:
         modality = modality_of(reader, self.model.backbone.spec, settings)
         run = Opened(self.task, settings, predictions or self.predictions, self.targets.about)
         return modality.predicting(run, target_type(self.targets.kind))
+
+    def module(self, preprocess: nn.Module) -> nn.Sequential:
+        """A copy of the network behind `preprocess`: on the CPU, in float32 and eval mode, with adapters merged."""
+        backbone, head = merged(self.model.backbone), copy.deepcopy(self.model.head)
+        return nn.Sequential(preprocess, backbone, head).cpu().eval().requires_grad_(False)
 
     def predictions(self, data: Transfers) -> Iterator[Tensor]:
         """Yield the task's prediction of each sample, on the CPU, in the order of the batches."""

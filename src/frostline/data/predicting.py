@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from frostline.data.split import Transfers
 from frostline.errors import DataError
@@ -83,6 +83,11 @@ class Predicting(ABC):
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
         """Predict samples in memory. start: index of the first, for messages. Raises DataError that names a sample
         which cannot be read."""
+
+    def preprocess(self) -> nn.Module | None:
+        """A module that turns a tensor of raw samples into the network's inputs; None if a tensor does not hold them,
+        such as texts."""
+        return None
 
     def files_in(self, folder: Path) -> list[Path]:
         """Return the files at or below a folder that `of_input` reads."""

@@ -78,6 +78,10 @@ class PicturePredicting(FilePredicting):
             raise self._problem(pictures[place], f"sample {start + place}")
         return [Prediction(cells(self.run.task.columns([row], top_k)), row) for row in rows.values()]
 
+    def preprocess(self) -> Preprocess:
+        """(B, 3, H, W) uint8, of any size; larger pictures are not cut into tiles."""
+        return Preprocess(self.spec, cut=False)
+
     def _values(
         self,
         pictures: Sequence[Path | Image.Image],

@@ -14,15 +14,16 @@ from frostline.contracts.specs import ImageSpec
 
 
 def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> Tensor:
-    """Resize, crop the centre, normalise, as torchvision's presets do. cut: whether the loader resized and cropped
-    already."""
+    """Resize, crop the centre, normalise, as torchvision's presets do; pictures of `spec.stretched` are resized without
+    a crop. cut: whether the loader resized and cropped already."""
     x = scaled(pictures)
     if not cut:
         short = min(x.shape[-2:])
-        sides = [spec.resize * side // short for side in x.shape[-2:]]  # rounded down, as in torchvision
+        # rounded down, as in torchvision
+        sides = list(spec.stretched or (spec.resize * side // short for side in x.shape[-2:]))
         if sides != list(x.shape[-2:]):
             x = interpolate(x, sides, mode=spec.interpolation, antialias=True).clamp(0, 1)
-        x = center_crop(x, [spec.size, spec.size])
+        x = center_crop(x, list(spec.sides))
     return normalised(x, spec)
 
 
@@ -43,8 +44,13 @@ def scaled(pictures: Tensor) -> Tensor:
     return pictures.to(torch.float32, copy=True).div_(255)
 
 
-@cache
 def _on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """An export gets a tensor of its own: its trace would leave a fake one in the cache."""
+    return torch.tensor(numbers, device=device) if torch.compiler.is_exporting() else _cached(numbers, device)
+
+
+@cache
+def _cached(numbers: tuple[float, ...], device: torch.device) -> Tensor:
     """Cached, because a copy to a GPU waits for all work queued before."""
     with torch.inference_mode(False):
         return torch.tensor(numbers, device=device)
