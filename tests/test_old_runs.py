@@ -21,8 +21,8 @@ from compared import require_equal, trained
 from conftest import ASIDE, DEVICE, SMALL, Answer, short_form
 from frostline.config.constructors import origin_of
 from frostline.errors import RunError
-from frostline.runs.opening import read_settings
-from frostline.runs.renamed import RENAMED
+from frostline.runs.opening import _is_option, read_settings
+from frostline.runs.renamed import RENAMED, renamed
 from frostline.training.checkpoint import completed_targets, read_checkpoint, read_saved, targets_problem
 from frostline.training.finetuner import CHECKPOINT_KEY
 from frostline.training.init_from import _known
@@ -49,6 +49,14 @@ def test_the_old_config_names_classes_that_are_elsewhere_now(old_run: Path) -> N
 @pytest.mark.parametrize("target", RENAMED.values())
 def test_every_renamed_class_is_there(target: str) -> None:
     assert origin_of(target) == target
+
+
+def test_every_class_that_an_option_ever_named_is_there_and_needs_no_trust() -> None:
+    """old_targets.txt: the key in a run's config and the class, of all versions of conf/ until 30 November 2026."""
+    lines = [line.split() for line in (Path(__file__).parent / "old_targets.txt").read_text().splitlines()]
+    now = [(key, target, renamed({"_target_": target})["_target_"]) for key, target in lines]
+    assert [line for line in now if not _is_option(line[0], line[2])] == []
+    assert RENAMED.keys() <= {target for _, target in lines}
 
 
 @pytest.mark.parametrize(
