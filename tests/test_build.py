@@ -61,6 +61,16 @@ def test_a_backbone_of_other_widths_is_another_one(
     assert len(tried) == 2
 
 
+@pytest.mark.parametrize(("views", "shown"), [("none", [0, 0]), ("fresh", [None, None]), ("2", [2, 2])])
+def test_the_views_of_each_phase_belong_to_a_run(
+    composed: Callable[..., Any], views: str, shown: list[int | None]
+) -> None:
+    """`identity` is what a resume compares."""
+    chosen = ["data.augment=standard", f"schedule.every_phase.views={views}", "cache=never"]
+    built = build(composed(*SHORT, *chosen, "run_dir=none"), logs=False)
+    assert built.model.identity["views"] == shown
+
+
 def test_a_head_is_drawn_by_the_seed_and_not_by_what_was_drawn_before(composed: Callable[..., Any]) -> None:
     def head(*overrides: str) -> torch.Tensor:
         torch.manual_seed(0)

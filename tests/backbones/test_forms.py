@@ -1,6 +1,7 @@
 """Features as maps and pyramids: every model of conf/model gives what it declares, or names what it can give."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,14 @@ def made_with_maps(made: Made) -> Made:
             pytest.skip(f"{model} returns no {form}")
 
     return make_it
+
+
+def counted(backbone: Backbone) -> Counter[str]:
+    """The calls of each block from here on, by name."""
+    ran = Counter[str]()
+    for name, block in backbone.blocks.items():
+        block.register_forward_hook(lambda *_, name=name: ran.update([name]))
+    return ran
 
 
 def sides_of(backbone: Backbone) -> list[tuple[int, int]]:
@@ -107,9 +116,11 @@ def test_a_pyramid_passes_its_blocks_in_two_parts_as_in_one(model: str, made_wit
             rest = backbone.through(held, number, len(names))
             assert rest.keys() == whole.keys()
             assert all(torch.equal(value, whole[name]) for name, value in rest.items())
+        ran = counted(backbone)
         for level, features in zip(backbone.levels, backbone(inputs), strict=True):
             expected = each[level.block]
             assert torch.equal(features, expected.permute(0, 3, 1, 2) if level.channels_last else expected)
+        assert ran == dict.fromkeys(names, 1), "a pyramid takes no more than one pass"
 
 
 @pytest.mark.parametrize("model", short_form(OTHERS, *SMALL))
@@ -149,6 +160,16 @@ def test_held_are_the_levels_below_a_line_and_the_block_at_it() -> None:
     backbone = halving()
     assert [backbone.held_at(number) for number in range(6)] == [[0], [1], [2], [3], [3, 4], [3, 5]]
     assert [halving("map").held_at(number) for number in range(6)] == [[0], [1], [2], [3], [4], [5]]
+
+
+@pytest.mark.parametrize("line", range(6))
+def test_a_pyramid_runs_each_block_once_wherever_it_is_divided(line: int) -> None:
+    backbone = halving()
+    ran = counted(backbone)
+    held = backbone.through(torch.zeros(1, 3, 16, 16), 0, line) if line else torch.zeros(1, 3, 16, 16)
+    assert ran == dict.fromkeys("abcde"[:line], 1)
+    backbone.to_head(backbone.through(held, line, 5))
+    assert ran == dict.fromkeys("abcde", 1)
 
 
 def test_finding_the_levels_out_leaves_modes_and_norms_alone() -> None:
