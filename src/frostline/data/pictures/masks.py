@@ -99,11 +99,12 @@ class MaskedPictures(FilePictures):
         indices = self._table[values]
         unknown = np.unique(values[indices < 0]).tolist()
         if unknown:
+            ignore = [*np.flatnonzero(self._table == IGNORED).tolist(), *unknown]
             raise DataError(
                 f"the mask has pixels of the value {few([str(value) for value in unknown])}, which is not a class",
                 where=mask,
                 next_step="name each value from 0 up in classes.txt or data.classes; or remove all names, so that each "
-                f"value is a class; or data.ignore=[{','.join(map(str, unknown))}]  # if these pixels do not count",
+                f"value is a class; or data.ignore=[{','.join(map(str, ignore))}]  # if these pixels do not count",
             )
         width, height = upright_size(picture)
         if values.shape != (height, width):
