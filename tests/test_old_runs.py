@@ -2,6 +2,13 @@
 
 `old_run/` holds what version 0.1.0 of 28 November 2026 wrote for the run that `small_run` trains, before the modules of
 this package moved into folders. The weights are those of `small_run`.
+
+`old_run/stopped/` is all that this version (4dfd4e78) left of a run that SIGTERM stopped in its phase `all`, at the
+third of four batches of the second of three epochs; `ended.json` has the scores with which that version ended the run:
+
+    frostline train model._target_=tiny.Tiny data.train_limit=40 data.batch_size=10 data.image_size=8 trainer=cpu \
+        trainer.precision=32-true schedule.phases.head.epochs=1 schedule.phases.all.epochs=3 logger=none \
+        schedule.every_phase.min_steps=0 schedule.every_phase.solve=false optimizer.lr=0.05
 """
 
 import json
@@ -34,7 +41,7 @@ WRITTEN = Path(__file__).parent / "old_run"
 @pytest.fixture
 def old_run(small_run: Path, tmp_path: Path) -> Path:
     shutil.copytree(small_run, tmp_path / "run")
-    for file in WRITTEN.iterdir():
+    for file in WRITTEN.glob("*.*"):
         shutil.copy(file, tmp_path / "run" / file.name)
     Image.new("RGB", (8, 8)).save(tmp_path / "it.png")
     return tmp_path / "run"
@@ -87,6 +94,38 @@ def test_an_old_run_goes_on(old_run: Path, program: Callable[..., Answer]) -> No
     assert answer.code == 0, answer.err
     record = json.loads((old_run / "run.json").read_text())
     assert (record["status"], record["predictions"]) == ("finished", {}), "its version kept no predictions"
+
+
+# --- a run that was stopped ---
+
+
+@pytest.fixture
+def stopped_run(tmp_path: Path) -> Path:
+    shutil.copytree(WRITTEN / "stopped", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_an_old_run_goes_on_in_the_middle_of_a_phase(stopped_run: Path, program: Callable[..., Answer]) -> None:
+    saved = torch.load(stopped_run / "checkpoints" / "last.ckpt", weights_only=True)[CHECKPOINT_KEY]
+    assert (saved["phase"], saved["epoch"] - saved["first_epoch"], saved["batches"]) == ("all", 1, 3)
+    answer = program("train", "resume=run", "trust=true")
+    assert answer.code == 0, answer.err
+    record = json.loads((stopped_run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert [(row["name"], row["epochs"]) for row in record["phases"]] == [("head", 1), ("all", 3)]
+    ended = json.loads((stopped_run / "ended.json").read_text())
+    assert record["metrics"].keys() >= ended.keys()
+    assert record["metrics"]["test/loss"] == pytest.approx(ended["test/loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_an_old_run_that_was_stopped_is_scored_and_predicts(
+    checkpoint: str, stopped_run: Path, program: Callable[..., Answer]
+) -> None:
+    Image.new("RGB", (8, 8)).save(stopped_run.parent / "it.png")
+    for typed in (["evaluate"], ["predict", "input=it.png"]):
+        answer = program(*typed, "run=run", "trust=true", f"checkpoint={checkpoint}")
+        assert answer.code == 0, answer.err
 
 
 # --- targets, which had `mean` and `std` of any kind ---
