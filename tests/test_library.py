@@ -298,6 +298,8 @@ def test_a_table_of_samples_is_an_error_that_names_its_rows(pictures: tuple[Path
         rows = eval(error.value.next_step.split("(", 1)[1].split(" for ")[0][:-1], {"table": table})
         assert rows == [{"image": path} for path in columns["image"]]
     assert len([*opened.predict(pandas.DataFrame(columns)["image"])]) == 2
+
+
 # --- the network as a module ---
 
 
