@@ -61,7 +61,7 @@ class Predictor:
         mode.
 
         It maps pictures (B, 3, H, W), upright RGB of any size in uint8, to the outputs of the head: logits (B, K) of
-        classes, which `predict` divides by `temperature`; (B, K, H, W) of masks, at the head's stride. Unlike
+        classes, which `predict` divides by `temperature`; (B, K, H, W) of pixels, at the head's stride. Unlike
         `predict`, it resizes pictures without rounding to uint8, and never cuts them into tiles.
 
         Raises ConfigError if samples are no pictures."""
