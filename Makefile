@@ -1,11 +1,11 @@
 # make train [ARGS="model=resnet50 data=cifar10"]   install Frostline and its dependencies, then train
-# make setup | test | test-all | test-gpu | fuzz | lint | types | clean
+# make setup | test | test-hosts | test-all | test-gpu | fuzz | lint | types | clean
 # make bench DATA=<folder of CIFAR-10> JPEGS=<zip with JPEGs>   the tables of benchmarks/README.md; hours on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train setup test test-all test-gpu fuzz bench lint types clean
+.PHONY: train setup test test-hosts test-all test-gpu fuzz bench lint types clean
 
 train: $(STAMP)
 	$(BIN)/python train.py $(ARGS)
@@ -35,6 +35,10 @@ test: lint
 		PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "import $(IMPORTED)"; \
 		$(TESTS) --durations=10 $(ARGS); tests=$$?; \
 		wait $$types; types=$$?; cat .mypy_cache/output; exit $$((tests + types))
+
+# A host that is cut off and comes back. The hosts are network namespaces: skipped without root or the program ip.
+test-hosts: $(STAMP)
+	$(TESTS) --numprocesses 0 -m "" tests/test_hosts.py -k a_host_that_is_cut_off $(ARGS)
 
 test-all: lint types
 	$(TESTS) -m "" $(ARGS)
