@@ -13,7 +13,7 @@ from torch import nn
 
 from conftest import DEVICE, Answer
 from frostline.frozen.blocks import FrozenPass
-from frostline.frozen.compile import frozen_pays
+from frostline.frozen.compile import compiled_for_inference, frozen_pays
 from frostline.training.compiling import compile_in_place, compiler_problem, training_pays
 from frostline.training.trainer import compiled
 from tiny import FEW, Tiny
@@ -129,6 +129,19 @@ def test_compiled_frozen_blocks_give_what_they_give_uncompiled_whatever_the_comp
     torch.testing.assert_close(features, FrozenPass(backbone, torch.bfloat16)(x, 0, stop), rtol=2e-2, atol=1e-2)
     assert torch.equal(work(x[7:12], 0, stop), features[7:12])
     assert not features.requires_grad
+
+
+@pytest.mark.usefixtures("nothing_compiled")
+def test_frozen_blocks_of_every_network_of_a_sweep_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch counts the variants of one `forward`, which blocks of a class share, whatever their network."""
+    compile = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda block, **_: compile(block, dynamic=False, backend="eager"))
+    torch._dynamo.utils.counters.clear()
+    limits = {"recompile_limit": 8, "accumulated_recompile_limit": 16}
+    with torch._dynamo.config.patch(limits), torch.inference_mode():
+        for width in range(2, 22):
+            compiled_for_inference(nn.Linear(width, 2))(torch.ones(4, width))
+    assert dict(torch._dynamo.utils.counters["frames"]) == {"total": 20, "ok": 20}
 
 
 def test_in_float32_frozen_blocks_are_never_compiled() -> None:

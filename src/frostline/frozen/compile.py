@@ -10,7 +10,7 @@ from torch import Tensor, nn
 # benchmarks/frozen_speed.py): at 0.1 TFLOP/s per thread, 1e13 operations win that back. On an H200 compiled blocks ran
 # 0.99, 1.11 and (bundled) 0.72 times as fast.
 FROZEN_PAYS = {"cpu": 1e13, "other": float("inf")}  # per thread on CPUs
-MOST_BLOCKS = 64  # of one class: they share a `forward`, for which torch limits recompilations
+MOST_VARIANTS = 1024  # of one `forward`, which blocks of a class share, those of all networks of a sweep among them
 
 
 def frozen_pays(flops: float, device: torch.device) -> bool:
@@ -20,6 +20,14 @@ def frozen_pays(flops: float, device: torch.device) -> bool:
 
 def compiled_for_inference(block: nn.Module) -> Callable[[Tensor], Tensor]:
     """Compile a block for inputs of one shape, with its weights as constants in the layout that kernels prefer."""
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_BLOCKS)
+    allow_variants(MOST_VARIANTS)
     compiled: Callable[[Tensor], Tensor] = torch.compile(block, dynamic=False, options={"freezing": True})
     return compiled
+
+
+def allow_variants(number: int) -> None:
+    """Let torch compile so many variants of one `forward`. It runs those beyond its limits uncompiled, with other
+    bits."""
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, number)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, number)

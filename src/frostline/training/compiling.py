@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.errors import first_line
-from frostline.frozen.compile import MOST_BLOCKS
+from frostline.frozen.compile import MOST_VARIANTS, allow_variants
 
 # Floating-point operations from which compiling pays: a count, so that a resume decides the same on any machine. On
 # accelerators compiling takes minutes, and its gain is not measured; on CPUs a compiled step is slower
@@ -24,7 +24,7 @@ def compile_in_place(parts: Sequence[nn.Module]) -> None:
     which must not change a result. `part.compile()` would include FSDP's hooks, which torch fails to compile.
     """
     torch.compiler.reset()
-    torch._dynamo.config.recompile_limit = MOST_BLOCKS + VARIANTS * len(parts)
+    allow_variants(MOST_VARIANTS + VARIANTS * len(parts))
     for part in parts:
         part.forward = torch.compile(MethodType(type(part).forward, part), dynamic=True)
 
