@@ -197,6 +197,50 @@ def test_rates_that_differ_are_shown_apart(tmp_path: Path, capsys: pytest.Captur
     assert not any(rate in table for rate in rates)
 
 
+# --- which settings mattered ---
+
+
+def write_grid(folder: Path) -> None:
+    """Three rates and four dropouts. The variances are 6e-4 of the means by rate, 5e-4 of those by dropout, and 6e-4 of
+    what both do together."""
+    for rate, up in (("0.1", -1), ("0.01", 0), ("0.001", 1)):
+        for turn, dropout in enumerate(("0.1", "0.2", "0.3", "0.4")):
+            score = 0.5 + 0.03 * up + 0.01 * (2 * turn - 3) + 0.03 * up * (-1) ** turn
+            typed = (f"optimizer.lr={rate}", f"head.dropout={dropout}")
+            write(folder / f"{rate}-{dropout}", "data=digits", *typed, **finished(score=score))
+
+
+def importances_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    print_leaderboard(write_leaderboard(folder))
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("importance")]
+
+
+def test_a_grid_tells_which_settings_mattered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_grid(tmp_path)
+    told = "(share of the variance of the scores that each explains alone)"
+    assert importances_of(tmp_path, capsys) == [f"importance   optimizer.lr 0.35, head.dropout 0.29 {told}"]
+
+
+@pytest.mark.parametrize("case", ["one more", "one failed", "one twice", "nine", "equal scores"])
+def test_nothing_is_told_of_what_is_no_whole_grid(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_grid(tmp_path)
+    if case == "one more":
+        write(tmp_path / "more", "data=digits", "optimizer.lr=0.5", "head.dropout=0.1", **finished())
+    elif case == "one failed":
+        write(tmp_path / "0.1-0.1", "data=digits", "optimizer.lr=0.1", "head.dropout=0.1", status="failed")
+    elif case == "one twice":
+        write(tmp_path / "twice", "data=digits", "optimizer.lr=0.1", "head.dropout=0.1", **finished(score=0.9))
+    elif case == "nine":
+        for rate in ("0.1", "0.01", "0.001"):
+            shutil.rmtree(tmp_path / f"{rate}-0.4")
+    else:
+        for run in [path for path in tmp_path.iterdir() if path.is_dir()]:
+            write(run, *shlex.split(Record.read(run).command)[2:], **finished())
+    assert importances_of(tmp_path, capsys) == []
+
+
 # --- what had no effect ---
 
 

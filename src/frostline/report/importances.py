@@ -1,12 +1,16 @@
-"""Which settings of a search mattered, as stored in the folder of the sweep."""
+"""Which settings of a sweep mattered: of a search as stored in its folder, of a grid from its leaderboard."""
 
 import json
-from collections.abc import Mapping
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from frostline.paths import write_atomically
 
 FILE = "importances.json"
+FEWEST = 10  # settings of a grid
 
 
 def write_importances(folder: Path, shares: Mapping[str, float]) -> None:
@@ -21,3 +25,28 @@ def importances_in(folder: Path) -> dict[str, float]:
         return {str(name): float(share) for name, share in found.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
+
+
+def main_effects(rows: Sequence[Mapping[str, str]], names: Sequence[str], score: str) -> dict[str, float]:
+    """Share of the variance of a score that each setting explains alone (analysis of variance), the largest first; what
+    is missing to 1 is noise, and what settings do together. None unless the rows have every combination of two or more
+    settings once: elsewhere the effects of settings cannot be told apart. rows: of a leaderboard."""
+    names = [name for name in names if len({row[name] for row in rows}) > 1]
+    combinations = math.prod(len({row[name] for row in rows}) for name in names)
+    found = {tuple(row[name] for name in names): row[score] for row in rows if row[score]}
+    if len(names) < 2 or len(rows) < FEWEST or not len(rows) == len(found) == combinations:
+        return {}
+    scores = {values: float(cell) for values, cell in found.items()}
+    whole = statistics.pvariance(scores.values())
+    if whole == 0:
+        return {}
+    shares = {name: _between(scores, place) / whole for place, name in enumerate(names)}
+    return dict(sorted(shares.items(), key=lambda share: -share[1]))
+
+
+def _between(scores: Mapping[tuple[str, ...], float], place: int) -> float:
+    """The variance of the mean scores of each value at a place of the keys."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for values, score in scores.items():
+        groups[values[place]].append(score)
+    return statistics.pvariance([statistics.fmean(group) for group in groups.values()])

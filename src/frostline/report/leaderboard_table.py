@@ -14,7 +14,7 @@ from rich.table import Table
 
 from frostline.errors import few, one_line, shown, steps_in
 from frostline.quoting import program, setting_of, with_program
-from frostline.report.importances import importances_in
+from frostline.report.importances import importances_in, main_effects
 from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG, LOW, NO_INTERVAL
 from frostline.report.score_intervals import cautions
 from frostline.report.summary import console_of_width
@@ -77,9 +77,7 @@ def print_leaderboard(path: Path) -> None:
         )
     if "ranked_by" in rows[0]:
         console.print("separate     scores of different monitors or data cannot be compared: a table for each")
-    if shares := importances_in(path.parent):
-        named = ", ".join(f"{one_line(name)} {share:.2f}" for name, share in shares.items())
-        console.print(f"importance   {named} (share of the variance of the scores, fANOVA)")
+    _print_importances(rows, path.parent, console)
     console.print(f"leaderboard  {path}")
     _print_next(path.parent, rows, console)
 
@@ -99,6 +97,20 @@ def _print_problems(rows: Sequence[Mapping[str, str]], steps: Mapping[str, str],
     for row in rows:
         if row.get(NO_INTERVAL):
             console.print(f"{row['status']:11}  {row['run']}: no interval: {shown(row[NO_INTERVAL])}")
+
+
+def _print_importances(rows: Sequence[Mapping[str, str]], folder: Path, console: Console) -> None:
+    """Print which settings mattered: as a search has stored it, or of a grid whose settings all finished."""
+    told, shares = "share of the variance of the scores, fANOVA", importances_in(folder)
+    if not shares and "ranked_by" not in rows[0]:
+        score = next((name for name in rows[0] if name.startswith("val/")), "")
+        names = [name for name in rows[0] if _is_setting(name) and name not in (*LONG, "high", "caution")]
+        whole = [row for row in rows if row["status"] == "finished" and " of " not in row.get("runs", "")]
+        shares = main_effects(whole, names, score) if score else {}
+        told = "share of the variance of the scores that each explains alone"
+    if shares:
+        named = ", ".join(f"{one_line(name)} {share:.2f}" for name, share in shares.items())
+        console.print(f"importance   {named} ({told})")
 
 
 def _steps_of(trials: Sequence[Trial], folder: Path) -> dict[str, str]:
