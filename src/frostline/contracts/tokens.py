@@ -35,5 +35,9 @@ def values_of(x: Tensor | Tokens) -> Tensor:
     return x.values if isinstance(x, Tokens) else x
 
 
+def mask_of(x: Tensor | Tokens) -> Tensor | None:
+    return x.mask if isinstance(x, Tokens) else None
+
+
 def with_values(x: Tensor | Tokens, values: Tensor) -> Tensor | Tokens:
     return x._replace(values=values) if isinstance(x, Tokens) else values

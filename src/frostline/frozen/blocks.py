@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from frostline.adapters.layers import folded
 from frostline.backbones.base import Backbone
 from frostline.backbones.towers import Towers
-from frostline.contracts.tokens import Tokens, values_of
+from frostline.contracts.tokens import Tokens, mask_of, values_of
 from frostline.contracts.tree import part_of
 from frostline.frozen.chunks import STEM, TOKENS, WIDTHS, chunk_of, texts_of
 from frostline.frozen.compile import compiled_for_inference
@@ -253,9 +253,10 @@ def _of_towers(
 
 def to_rows(x: Tensor | Tokens, output: Output) -> Tensor:
     """(B, ...) as stored: in memory order; texts as the values of all tokens, flattened."""
-    if isinstance(x, Tokens):
-        return x.values[x.mask].reshape(-1)
-    return x.permute(0, 2, 3, 1) if output.channels_last else x
+    values, mask = values_of(x), mask_of(x)
+    if mask is not None:
+        return values[mask].reshape(-1)
+    return values.permute(0, 2, 3, 1) if output.channels_last else values
 
 
 def from_rows(rows: Tensor, output: Output) -> Tensor:
@@ -263,10 +264,11 @@ def from_rows(rows: Tensor, output: Output) -> Tensor:
 
 
 def _output(x: Tensor | Tokens, flops: float, low: torch.dtype | None) -> Output:
-    if isinstance(x, Tokens):
-        return Output(tuple(x.values.shape[2:]), low or x.values.dtype, False, flops, x.mask.shape[1])
-    last = _channels_last(x)
-    return Output(tuple((x.permute(0, 2, 3, 1) if last else x).shape[1:]), low or x.dtype, last, flops)
+    values, mask = values_of(x), mask_of(x)
+    if mask is not None:
+        return Output(tuple(values.shape[2:]), low or values.dtype, False, flops, mask.shape[1])
+    last = _channels_last(values)
+    return Output(tuple((values.permute(0, 2, 3, 1) if last else values).shape[1:]), low or values.dtype, last, flops)
 
 
 def _channels_last(x: Tensor) -> bool:
