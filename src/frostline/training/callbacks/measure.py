@@ -33,7 +33,7 @@ class Measure(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._epoch_samples += len(batch.targets) * trainer.world_size
+        self._epoch_samples += batch.size * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_seconds += time.perf_counter() - self._since
