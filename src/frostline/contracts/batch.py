@@ -9,7 +9,8 @@ class Batch(NamedTuple):
     """inputs: (B, 3, H, W) pictures, uint8 from the loader, float after preprocessing; Tokens for texts and sounds.
     targets: (B,) class indices, or (B, C) probabilities if pictures were mixed; (B, C) labels or numbers; (B, L + K)
         tags of L tokens, -100 where no word begins, then of up to K words that were cut off; (B, H, W) classes of
-        pixels; (B, 1 + W) the number of tokens, then a transcript of up to W characters, NO_TAG behind its end.
+        pixels; (B, 1 + W) the number of tokens, then a transcript of up to W characters, NO_TAG behind its end; by name
+        if a source has several, such as a class and the outputs of a teacher.
     sample: (B,) index of each sample in its source; seeds its augmentation.
     sizes: (B, 2) height and width in pixels of pictures that were padded to a common size; None without padding.
     own_sizes: (B, 2) height and width in pixels of the pictures in their files, if targets or predictions have that
@@ -22,7 +23,7 @@ class Batch(NamedTuple):
     """
 
     inputs: Any
-    targets: Tensor
+    targets: Any
     sample: Tensor
     sizes: Tensor | None = None
     weight: float = 1.0

@@ -193,7 +193,7 @@ class Data(Transfers):
         """See `data.part.seen`."""
         return seen(split, places, view, device, self.views)
 
-    def targets_of(self, split: Split, chosen: Tensor, view: int | None) -> tuple[Tensor, Tensor | None]:
+    def targets_of(self, split: Split, chosen: Tensor, view: int | None) -> tuple[Any, Tensor | None]:
         """`Split.targets` of samples augmented as in epoch `view`; None for no augmentation."""
         targets, sizes = split.targets(chosen)
         return (targets if view is None else self.views.follow(targets, chosen, view)), sizes

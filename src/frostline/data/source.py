@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,11 +36,12 @@ class Source(ABC):
         whole: load whole pictures, for augmentation; otherwise only what an evaluation needs, all in one size.
         """
 
-    def targets(self, index: Tensor) -> Tensor:
-        """(B, ...) in the form that the task's loss takes."""
+    def targets(self, index: Tensor) -> Any:
+        """(B, ...) in the form that the task's loss takes; by name, if the task learns from several. Baselines and
+        splits take `labels`."""
         return self.labels[index]
 
-    def scored_targets(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+    def scored_targets(self, index: Tensor) -> tuple[Any, Tensor | None]:
         """Targets for metrics, and the sizes (B, 2) in pixels at which outputs are scored, None if they have none."""
         return self.targets(index), None
 

@@ -49,7 +49,7 @@ class Split(Dataset[Batch | DataError]):
         targets, own_sizes = self.targets(chosen)
         return Batch(inputs, targets, chosen, sizes, weight, own_sizes=own_sizes, user=self.source.users_of(chosen))
 
-    def targets(self, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
+    def targets(self, chosen: Tensor) -> tuple[Any, Tensor | None]:
         """Targets of samples of the source, and `Source.scored_targets`' sizes (B, 2) or None."""
         return self.source.scored_targets(chosen) if self.scored else (self.source.targets(chosen), None)
 

@@ -166,13 +166,13 @@ class FrozenOutputs:
         kept = self(split, [None]) if self.keeps_features else None
         if kept is not None:
             batch = kept.__getitems__(places)
-            return batch._replace(inputs=moved(batch.inputs, device), targets=batch.targets.to(device))
+            return batch._replace(inputs=moved(batch.inputs, device), targets=moved(batch.targets, device))
         stop, chosen = len(self.backbone.blocks), split.index[places]
         assert self.data.trainer is not None
         with self.data.trainer.precision_plugin.forward_context():
             inputs = self.frozen_pass.through(self.data.seen(split, places, None, device), 0, stop)
         user = split.source.users_of(chosen)
-        return Batch(inputs, split.targets(chosen)[0].to(device), chosen, passed=stop, user=user)
+        return Batch(inputs, moved(split.targets(chosen)[0], device), chosen, passed=stop, user=user)
 
     def _give_up(self, error: OSError) -> None:
         """Stop caching in this phase. The result stays the same."""
