@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from conftest import Answer
 from frostline.commands.page import page_of_training
+from frostline.contracts.worst import Worst
 from frostline.pages.drawing import Scale, curves, number, numbered
 from frostline.pages.events import curves as read_curves
 from frostline.pages.explained import Word
@@ -369,6 +370,28 @@ def test_masks_of_the_lowest_overlap_come_first_with_both_masks() -> None:
     assert len(few.samples) == 3
     assert found.why_no_looks == "a reason"
     assert not found.have_heat
+
+
+def test_a_task_of_ones_own_chooses_samples_by_a_score_that_it_stores() -> None:
+    """Without words of its own, the logits would be shown as those of classes."""
+    columns = {"index": np.arange(4), "sample": np.array([*"abcd"]), "target": np.array([2, 0, 1, 1])}
+    columns |= {
+        "predicted": np.array([0, 0, 2, 1]),
+        "steps": np.array([2.0, 0.0, 1.0, 0.0]),
+        "logits": np.eye(3)[[0, 0, 2, 1]],
+    }
+    names, own = ["low", "middle", "high"], Worst("steps", "min", "Furthest off", "In steps between grades.", "off by")
+
+    def titles(worst: Any) -> list[str]:
+        return [it.title for it in galleries(Predictions({"names": names, "worst": worst}, columns), str).shown]
+
+    worst, few = galleries(Predictions({"names": names, "worst": own._asdict()}, columns), str).shown
+    assert (worst.title, worst.what, len(few.samples)) == ("Furthest off", "In steps between grades.", 4)
+    found = [(it.name, it.target, it.answer, it.right) for it in worst.samples]
+    assert found[:2] == [("a", "high", "low, off by 2.00", None), ("c", "middle", "high, off by 1.00", None)]
+    assert [it.name for it in worst.samples] == [*"acbd"]
+    for other in (None, {"score": 1}, "steps", own._replace(score="none")._asdict()):
+        assert titles(other)[0] == "Surest mistakes"
 
 
 def test_pictures_with_boxes_are_shown_once() -> None:

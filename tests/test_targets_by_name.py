@@ -12,6 +12,7 @@ from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.contracts.targets import Targets
 from frostline.contracts.tokens import Tokens
+from frostline.contracts.worst import Worst
 from frostline.data.pictures.grey import Range
 from frostline.data.pictures.samples import ArraySamples
 from frostline.data.pictures.sources import ArrayPictures
@@ -19,6 +20,7 @@ from frostline.data.reader import Found
 from frostline.data.sample_cache import SampleCache
 from frostline.data.target_types.base import TargetType
 from frostline.pages.events import curves
+from frostline.pages.samples import galleries
 from frostline.runs.predictions import read
 from frostline.runs.record import Record
 from frostline.tasks.base import Metrics
@@ -48,6 +50,8 @@ def labelled(batch: Batch) -> Batch:
 
 
 class Distillation(Classification):
+    worst = Worst("gap", "min", "Furthest from the teacher", "By the mean gap of the logits.", "gap")
+
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {
             "hard": super().loss(outputs, labelled(batch))["loss"],
@@ -61,7 +65,8 @@ class Distillation(Classification):
         return OfLabels(super().metrics())
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        return super().saved(outputs, labelled(batch)) | {"teacher": batch.targets["teacher"]}
+        gap = (outputs - batch.targets["teacher"]).abs().mean(1)
+        return super().saved(outputs, labelled(batch)) | {"teacher": batch.targets["teacher"], "gap": gap}
 
 
 class OfLabels(Metrics):
@@ -94,3 +99,6 @@ def test_a_task_learns_from_a_class_and_a_teacher(program: Callable[..., Answer]
     found = read(Path("run"), "test")
     assert found.columns["teacher"].shape == (TEST, 10)
     assert (found.columns["teacher"].argmax(1) == found.columns["target"]).all()
+    furthest, _ = galleries(found, str).shown
+    assert furthest.title == "Furthest from the teacher"
+    assert furthest.samples[0].answer == f"gap {found.columns['gap'].max():.2f}"

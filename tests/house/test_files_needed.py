@@ -9,7 +9,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = {
     # `Tokens.mask`, a name in code, and attention masks are another thing: only prose says "a mask".
-    "segmentation": r"segmentation|(?<!attention )\b[Mm]asks\b|\b(an?|its|the|their|each|one|true|predicted) mask\b"
+    "segmentation": r"segmentation|(?<!attention )(?<![A-Za-z])[Mm]asks(?![A-Za-z])"
+    r"|\b(an?|its|the|their|each|one|true|predicted) mask\b"
     r"|MaskedPictures|MaskPairs|ImageMasks|\bIGNORED\b|image_masks",
     "detection": r"[Dd]etect(ion|or)|[\"']boxes[\"']|\bBoxe[sd]|\b(coco|voc|yolo)\b|COCO|faster_rcnn|retinanet"
     r"|\b[Dd]etr\b",

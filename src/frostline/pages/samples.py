@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from frostline.contracts.worst import LOWEST_OVERLAP, Worst
 from frostline.pages.explained import Piece, Word, pieces_of
 from frostline.report.calibration import blocks, classified, log_softmax
 from frostline.report.resampling import Array
+from frostline.report.sample_values import values_of
 from frostline.runs.predictions import Predictions
 
 EACH = 12  # samples of a kind
@@ -106,18 +108,19 @@ def _chosen(found: Predictions, seed: int, temperature: float) -> Iterator[Chose
     distinct, firsts = np.unique(columns["index"], return_index=True)
     if "word" in columns:
         return
-    if len(distinct) < len(columns["index"]) or "is_target" in columns:  # a row for each box
+    if len(distinct) < len(columns["index"]):  # a row for each box
         few = sorted(np.random.default_rng(seed).permutation(firsts)[:EACH].tolist())
         yield "A random few", "Drawn with a fixed seed.", few, lambda row: ("", "", None)
         return
     few = sorted(np.random.default_rng(seed).permutation(len(columns["index"]))[:EACH].tolist())
     names = [*map(str, found.about.get("names") or [])]
-    if (classes := classified(found)) is not None and len(names) >= classes[1].shape[1]:
+    worst = Worst.of(found.about.get("worst")) or LOWEST_OVERLAP  # earlier versions stored none
+    if (values := values_of(found, worst.score)) is not None:
+        yield from _of_worst(columns, worst, values, names, few)
+    elif (classes := classified(found)) is not None and len(names) >= classes[1].shape[1]:
         yield from _of_classes(classes[0], classes[1] / temperature, names, few)
     elif _are_numbers(columns):
         yield from _of_numbers(columns, names, few)
-    elif "right" in columns:
-        yield from _of_masks(columns, few)
     else:
         yield "A random few", "Drawn with a fixed seed.", few, lambda row: ("", "", None)
 
@@ -164,21 +167,30 @@ def _of_numbers(columns: Mapping[str, Array], names: list[str], few: list[int]) 
     yield "A random few", "Drawn with a fixed seed.", few, answer_of
 
 
-def _of_masks(columns: Mapping[str, Array], few: list[int]) -> Iterator[Chosen]:
-    """By the overlap (intersection over union) of a picture's classes, the mean over those that it has."""
+def _of_worst(
+    columns: Mapping[str, Array], worst: Worst, values: Array, names: list[str], few: list[int]
+) -> Iterator[Chosen]:
+    """values: (N,) the score of each sample; NaN for one that has none."""
     import numpy as np
 
-    either = columns["target"] + columns["predicted"] - columns["right"]
-    overlap = np.divide(columns["right"], either, out=np.full(either.shape, np.nan), where=either > 0)
-    there = np.isfinite(overlap).any(1)
-    means = np.nanmean(np.where(there[:, None], overlap, 0.0), axis=1)
+    target, given = (_worded(columns.get(name), names) for name in ("target", "predicted"))
 
     def answer_of(row: int) -> Answer:
-        return "", f"overlap {means[row]:.2f}" if there[row] else "", None
+        value = f"{worst.word} {values[row]:.2f}" if np.isfinite(values[row]) else ""
+        return target(row), ", ".join(filter(None, (given(row), value))), None
 
-    worst = [row for row in np.argsort(means, kind="stable").tolist() if there[row]][:EACH]
-    yield "Lowest overlap", "Intersection over union, the mean over the classes of a picture.", worst, answer_of
+    order = np.argsort(values if worst.mode == "max" else -values, kind="stable").tolist()
+    yield worst.title, worst.what, [row for row in order if np.isfinite(values[row])][:EACH], answer_of
     yield "A random few", "Drawn with a fixed seed.", few, answer_of
+
+
+def _worded(column: Array | None, names: list[str]) -> Callable[[int], str]:
+    """What to write for the value of a row: the name of a class, or numbers; "" for values of another form."""
+    if column is not None and column.dtype.kind == "f" and column.ndim <= 2:
+        return lambda row: _numbers(column[row].reshape(-1), names)
+    if column is not None and column.dtype.kind in "iu" and column.ndim == 1:
+        return lambda row: names[column[row]] if 0 <= column[row] < len(names) else ""
+    return lambda row: ""
 
 
 def _numbers(values: Array, names: list[str]) -> str:

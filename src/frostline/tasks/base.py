@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from frostline.contracts.batch import Batch
 from frostline.contracts.features import Unit
 from frostline.contracts.tokens import Tokens, values_of
+from frostline.contracts.worst import Worst
 from frostline.errors import ConfigError, close_names
 
 Mode = Literal["max", "min"]
@@ -49,7 +50,9 @@ class Task(nn.Module):
     numbers in the unit of the targets. `hub_task`: its name on the hub of Hugging Face, {} for the kind of samples;
     `hub_samples`: the kinds for which the hub has it, None for all. `evidence_unit`: what `evidence` is, in words.
     `shares`: the scores that are proportions of samples. `noted`: validation scores of the tested weights that run.json
-    needs beside the monitor. `per_identity`: samples of each name in a training batch; None for any.
+    needs beside the monitor. `worst`: the score by which the page of a run chooses samples to show; None: for
+    classes and numbers their errors, else at random. `per_identity`: samples of each name in a training batch; None for
+    any.
 
     monitor: the validation score, `val/<name>`, that selects the best epoch. mode: whether its `max` or `min` is best.
 
@@ -69,6 +72,7 @@ class Task(nn.Module):
     evidence_unit: ClassVar[str] = ""
     shares: ClassVar[frozenset[str]] = frozenset()
     noted: frozenset[str] = frozenset()
+    worst: ClassVar[Worst | None] = None
     per_identity: int | None = None
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:

@@ -16,6 +16,7 @@ from torchmetrics import Metric
 from frostline.config.ranges import NonNegative
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
+from frostline.contracts.worst import LOWEST_OVERLAP
 from frostline.tasks.base import Metrics, Mode, Task, quotients
 from frostline.tasks.classification import balanced_weights
 
@@ -33,6 +34,7 @@ class Segmentation(Task):
     hub_task = "image-segmentation"
     unit = "pixel"
     gives_files = True
+    worst = LOWEST_OVERLAP
     class_weights: Tensor | None
 
     def __init__(

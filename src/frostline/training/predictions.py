@@ -150,13 +150,15 @@ def described(
     built: Built, columns: dict[str, Any], scores: dict[str, float], weights: dict[str, Any], record: Record
 ) -> files.Predictions:
     """columns: from `table_of`. weights: phase and epoch of those that were scored."""
+    task = built.model.task
     about = {
         "version": __version__,
-        "task": type(built.model.task).__name__,
+        "task": type(task).__name__,
         "kind": built.data.targets.kind,
         "names": built.data.names,  # of all targets; a split may have more than training
         "std": built.data.targets.about.get("std"),  # of numbers in training, by which the loss is divided
-        "evidence": built.model.task.evidence_unit,
+        "evidence": task.evidence_unit,
+        "worst": None if task.worst is None else task.worst._asdict(),
         "monitor": record.monitor,
         "mode": record.mode,
         "scores": scores,
