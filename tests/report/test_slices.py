@@ -91,6 +91,16 @@ def test_each_gap_of_few_samples_has_a_caution() -> None:
     assert second.endswith("; do not trust it: only 3 samples)")
 
 
+def test_a_score_that_a_task_stores_for_each_sample_is_compared_if_it_chose_the_epoch() -> None:
+    steps = np.where(np.arange(90) % 3 == 1, 2.0, 0.5) + np.linspace(0, 0.1, 90)
+    found = made(90, 0, steps=steps, **by_site(SITES[np.arange(90) % 3]))
+    scores = {**found.about["scores"], "test/steps": float(steps.mean())}
+    for mode, worst in (("min", "south"), ("max", "north")):
+        about = found.about | {"monitor": "val/steps", "mode": mode, "scores": scores}
+        own = slices_of(Predictions(about, found.columns))["site"]
+        assert (own["score"], own["worst"]) == ("test/steps", worst)
+
+
 def test_gaps_of_two_decisions_need_two_classes() -> None:
     assert slices_of(made(200, 0, classes=3))["site"]["fairness"] == {}
     assert set(slices_of(made(200, 0))["site"]["fairness"]) == {"demographic_parity", "equalised_odds"}

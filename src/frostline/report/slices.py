@@ -48,7 +48,7 @@ def slices_of(found: Predictions) -> dict[str, dict[str, Any]]:
         if why := _why_not(len(slices), len(first)):
             results[column.removeprefix(SLICE)] = {LEFT_OUT: why}
             continue
-        own = _sliced(name, parts, slices, units)
+        own = _sliced(name, parts, slices, units, lowest_is_best=_lowest_is_best(found, name))
         results[column.removeprefix(SLICE)] = {"score": name, **own, "fairness": _fairness(fair, slices, units)}
     return results
 
@@ -93,13 +93,24 @@ def _lines(column: str, own: Mapping[str, Any]) -> list[str]:
 
 
 def _score_of(found: Predictions) -> tuple[str, SampleScore] | None:
-    """The score that chose the epoch if it is a mean over samples, else the first of MEANS."""
-    monitor = str(found.about.get("monitor", "")).rpartition("/")[2]
+    """The score that chose the epoch if it is a mean over samples, as one that the task stores for each is, else the
+    first of MEANS."""
+    monitor = _monitor(found)
     part = found.about.get("part", "test")
-    for name in dict.fromkeys([*([monitor] if monitor in MEANS else []), *MEANS]):
+    for name in dict.fromkeys([*([monitor] if monitor in (*MEANS, *found.columns) else []), *MEANS]):
         if (parts := parts_of(found, f"{part}/{name}")) is not None:
             return f"{part}/{name}", parts
     return None
+
+
+def _monitor(found: Predictions) -> str:
+    return str(found.about.get("monitor", "")).rpartition("/")[2]
+
+
+def _lowest_is_best(found: Predictions, score: str) -> bool:
+    own = score.rpartition("/")[2]
+    mode = found.about.get("mode") if own == _monitor(found) else None
+    return own in LOWER if mode is None else mode == "min"
 
 
 def _firsts(index: Array) -> Array:
@@ -142,7 +153,9 @@ def _own_units(units: Units, rows: Array) -> Units:
     return Units(np.arange(len(rows)), merged(units.strata[rows]), units.names)
 
 
-def _sliced(score: str, parts: SampleScore, slices: Sequence[Slice], units: Units) -> dict[str, Any]:
+def _sliced(
+    score: str, parts: SampleScore, slices: Sequence[Slice], units: Units, *, lowest_is_best: bool
+) -> dict[str, Any]:
     import numpy as np
 
     rows: list[dict[str, Any]] = []
@@ -151,7 +164,7 @@ def _sliced(score: str, parts: SampleScore, slices: Sequence[Slice], units: Unit
         some = SampleScore(tuple(parts.samples[row] for row in own), its)
         interval = interval_of(score, some, _own_units(units, own))
         rows.append({"value": value, "n": len(own), "score": some.value, **interval})
-    ranked = sorted(rows, key=lambda row: row["score"], reverse=score.rpartition("/")[2] in LOWER)
+    ranked = sorted(rows, key=lambda row: row["score"], reverse=lowest_is_best)
     worst, best = ranked[0], ranked[-1]
     every = np.ones(len(parts.sums), bool)
     gap = gap_of([Rate(parts.sums, parts.of, every)], _places(slices), _plain(units))
