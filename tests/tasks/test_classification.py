@@ -245,3 +245,11 @@ def test_probabilities_sum_to_one_and_keep_the_order_of_the_logits() -> None:
 
 def test_there_is_an_output_for_each_class() -> None:
     assert task([4, 5, 6]).num_outputs == 3
+
+
+def test_probabilities_of_other_models_become_logits() -> None:
+    own, probabilities = task([1, 2, 3]), torch.tensor([[0.5, 0.25, 0.25], [1e-9, 0.9, 0.1]], dtype=torch.float64)
+    for temperature in (1.0, 2.5):
+        own.calibrate(temperature)
+        decoded = torch.stack(own.decode(own.encode(probabilities), batch(torch.zeros(2, dtype=torch.long))))
+        torch.testing.assert_close(decoded, probabilities.float())

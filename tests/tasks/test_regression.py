@@ -141,3 +141,11 @@ def test_a_score_of_another_task_is_refused() -> None:
     with pytest.raises(ConfigError, match="no score 'val/accuracy'") as refused:
         task(monitor="val/accuracy", mode="max")
     assert "val/r2" in refused.value.next_step
+
+
+def test_predictions_of_other_models_become_outputs() -> None:
+    own, predictions = task(), torch.tensor([[1200.0, -1.5, 0.0], [0.5, 3.0, 0.002]], dtype=torch.float64)
+    outputs = own.encode(predictions)
+    assert outputs.dtype == torch.float64
+    torch.testing.assert_close(outputs[0, :2], torch.tensor([0.8, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(torch.stack(own.decode(outputs, batch(predictions))), predictions.float())

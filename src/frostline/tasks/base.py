@@ -138,6 +138,16 @@ class Task(nn.Module):
         """A prediction for each sample, in the unit and size of its source: (K,) probabilities or numbers; (L, K) for
         tokens; another task says what it returns."""
 
+    @property
+    def encodes(self) -> bool:
+        """Whether predictions of other models can be scored as this task's: whether the task has `encode`."""
+        return type(self).encode is not Task.encode
+
+    def encode(self, predictions: Tensor) -> Tensor:
+        """The inverse of `decode`: (N, K) probabilities above 0, or numbers, → outputs (N, K), in the dtype and on the
+        device of the predictions."""
+        raise NotImplementedError
+
     def evidence(self, outputs: Tensor) -> Tensor:
         """(..., K) outputs → (..., K) scores, each of which says how much speaks for that answer: linear, so that the
         parts of a sample have shares of it. Raises ConfigError if answers of this task are not explained."""

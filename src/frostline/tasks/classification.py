@@ -68,6 +68,9 @@ class Classification(Task):
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         return [*self.probabilities(outputs)]
 
+    def encode(self, predictions: Tensor) -> Tensor:
+        return predictions.log() * self.temperature
+
     def calibrate(self, temperature: float) -> None:
         self.temperature = temperature
 

@@ -63,6 +63,9 @@ class Regression(Task):
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         return [*(outputs.float() * self.std + self.mean)]
 
+    def encode(self, predictions: Tensor) -> Tensor:
+        return (predictions - self.mean.to(predictions)) / self.std.to(predictions)
+
     def evidence(self, outputs: Tensor) -> Tensor:
         """The number, in standard deviations above its mean."""
         return outputs

@@ -18,7 +18,6 @@ from frostline.errors import memory_is_short
 from frostline.frozen.outputs import Features
 from frostline.heads.probes import MAX_EVALUATIONS, accuracy, linear_probes, log_me, nearest_neighbours
 from frostline.paths import write_atomically
-from frostline.tasks.classification import Classification
 from frostline.training.build import Built
 from frostline.training.table_baselines import table_baselines
 
@@ -38,14 +37,14 @@ class Labelled(NamedTuple):
 
 
 def baselines_of(built: Built, number: int) -> dict[str, Any]:
-    """Baselines after the phase at index `number`. For tables, see `table_baselines`. For other data, classification
-    only: the accuracy of the most frequent training class; and the scores of each probe, or `why_not`. Probes need the
-    features of the backbone with which the run began, cached by that phase.
+    """Baselines after the phase at index `number`. For tables, see `table_baselines`. For other data, tasks with
+    one class for each sample only: the accuracy of the most frequent training class; and the scores of each probe, or
+    `why_not`. Probes need the features of the backbone with which the run began, cached by that phase.
     """
     at_hand = features_at_hand(built, number)
     if built.data.modality.has_columns:
         return table_baselines(built, at_hand=at_hand)
-    if not isinstance(built.model.task, Classification):
+    if not built.model.task.calibrates:
         return {}
     return {"majority": {"val/accuracy": _majority(built.data)}} | (_of_features(built) if at_hand else {})
 

@@ -18,8 +18,6 @@ from frostline.data.split import Split
 from frostline.errors import few
 from frostline.frozen.parts import PartedOutputs
 from frostline.tasks.base import Task
-from frostline.tasks.classification import Classification
-from frostline.tasks.regression import Regression
 from frostline.training.build import Built
 from frostline.training.column_pairs import Pairs
 from frostline.training.column_probes import LEAST, STRENGTHS, Block, Linear, Trees, biases
@@ -31,8 +29,9 @@ SURE = 2.0  # standard errors of a difference from which it is shown
 
 
 class Asked(NamedTuple):
-    """What is to be predicted. train: (N,) or (N, T) targets. unlimited: those before `data.train_limit`, which
-    balances classes. val: a batch of all validation rows, without inputs."""
+    """What is to be predicted: one class for each row if the task calibrates, else numbers. train: (N,) or (N, T)
+    targets. unlimited: those before `data.train_limit`, which balances classes. val: a batch of all validation rows,
+    without inputs."""
 
     task: Task
     train: Tensor
@@ -41,7 +40,7 @@ class Asked(NamedTuple):
 
     @property
     def classes(self) -> bool:
-        return isinstance(self.task, Classification)
+        return self.task.calibrates
 
     @property
     def numbers(self) -> tuple[Tensor, Tensor]:
@@ -60,10 +59,8 @@ class Asked(NamedTuple):
 
     def scores(self, predicted: Tensor, *, logits: bool = False) -> dict[str, float]:
         """Validation scores of predictions (M, T). logits: of classes; else these are about 0 and 1."""
-        if isinstance(self.task, Regression):
-            predicted = (predicted - self.task.mean.cpu()) / self.task.std.cpu()
-        elif not logits:
-            predicted = predicted.clamp(LEAST, 1).log()
+        if not logits:
+            predicted = self.task.encode(predicted.clamp(LEAST, 1) if self.classes else predicted)
         metrics = self.task.metrics()
         for metric in metrics.modules():
             if isinstance(metric, Metric):
@@ -76,7 +73,7 @@ def table_baselines(built: Built, *, at_hand: bool) -> dict[str, Any]:
     """Scores of each baseline, by name; `adds`, see `with_pairs`; `notes`, what was left out. Empty for other data and
     other tasks. at_hand: whether features of the towers are cached."""
     task, data = built.model.task, built.data
-    if not data.modality.has_columns or not isinstance(task, Classification | Regression):
+    if not data.modality.has_columns or not (task.encodes and (task.calibrates or task.gives_numbers)):
         return {}
     rows = _subset(len(data.train_split), MOST_ROWS)
     train = Split(data.train_split.source, data.train_split.index[rows])
