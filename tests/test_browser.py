@@ -16,13 +16,13 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from browser import Tab, browser, needs_browser
-from frostline.pages.explained import Word, explained_page
+from frostline.pages.explained import explained_page
 from frostline.pages.page import write_page
-from frostline.pages.samples import Look
 from frostline.pages.sweep import write_sweep_page
 from frostline.report.leaderboard import write_leaderboard
 from frostline.runs.predictions import read, write
 from frostline.runs.record import Record
+from frostline.saliency.look import Look, Word
 
 pytestmark = needs_browser
 

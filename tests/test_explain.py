@@ -12,7 +12,7 @@ from conftest import Answer
 from frostline.commands.explain import _OneSample
 from frostline.contracts.specs import ImageSpec, PartsSpec, TextSpec
 from frostline.errors import ConfigError, DataError
-from frostline.saliency.pictures import require_pictures
+from frostline.saliency.explainer import explainer_of
 
 Program = Callable[..., Answer]
 
@@ -64,17 +64,17 @@ def test_what_cannot_be_explained_is_refused(
     ("spec", "said"), [(ImageSpec, "input=<one file>; frostline"), (TextSpec, "text='...'; frostline")]
 )
 def test_what_is_proposed_is_what_the_run_takes(spec: type, said: str) -> None:
-    model = SimpleNamespace(backbone=SimpleNamespace(spec=object.__new__(spec)))
+    model: Any = SimpleNamespace(backbone=SimpleNamespace(spec=object.__new__(spec)))
     network: Any = SimpleNamespace(model=model, batches=lambda _: [SimpleNamespace(size=2)])
     with pytest.raises(DataError, match="one sample, and there are several") as error:
-        next(_OneSample(network).predictions(cast(Any, None)))
+        next(_OneSample(network, explainer_of(model.backbone).one).predictions(cast(Any, None)))
     assert error.value.next_step.startswith(said)
 
 
 def test_table_rows_have_no_map() -> None:
     backbone: Any = SimpleNamespace(spec=object.__new__(PartsSpec), name="fusion")
     with pytest.raises(ConfigError, match=r"\(table rows\) have no map"):
-        require_pictures(backbone)
+        explainer_of(backbone)
 
 
 def test_several_samples_and_none_are_refused(small_run: Path, picture: Path, program: Program) -> None:

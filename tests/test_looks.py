@@ -1,6 +1,8 @@
 """What the page shows of samples beside themselves, within the time that it may take."""
 
+from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +13,15 @@ from torch import Tensor, nn
 
 from frostline.commands.looks import Allowance, Explaining, _looks, allowance_of
 from frostline.contracts.features import vector
+from frostline.contracts.specs import TextSpec, WaveSpec
 from frostline.contracts.tokens import Tokens
 from frostline.data.split import Split
 from frostline.data.texts.tokenized import Tokenizer, TokenSource
 from frostline.heads.vector import LinearHead
 from frostline.runs.record import Record
+from frostline.saliency.explain_texts import TextExplainer
+from frostline.saliency.explainer import Answering
+from frostline.saliency.look import Look
 from tiny_text import WIDTH, TinyText, make_tokenizer
 
 TEXTS = ["aa ab ac", "ba <b> bb", "ca cb"]
@@ -65,6 +71,28 @@ def test_texts_that_would_take_too_long_are_told(shows: Explaining) -> None:
     found, why = _looks(shows, Allowance(0.0, "frostline report saliency=true"), [1, 0])
     assert found == {}
     assert why == "for 2 samples it would take more than 1 % of the training; frostline report saliency=true makes them"
+
+
+@dataclass(frozen=True)
+class OwnSpec(TextSpec):
+    explainer = "test_looks.OwnExplainer"
+
+
+class OwnExplainer(TextExplainer):
+    def looks(self, network: Answering, data: Any, split: Split, *_: Any) -> Iterator[tuple[int, Look]]:
+        for index in split.index.tolist():
+            yield index, Look(where=f"{index} of {network.backbone.name}")
+
+
+def test_a_spec_brings_its_own_explainer(shows: Explaining) -> None:
+    shows.model.backbone.spec = OwnSpec("none", 16)
+    found, why = _looks(shows, None, [2, 0])
+    assert ({index: look.where for index, look in found.items()}, why) == (
+        {2: "2 of tiny-text", 0: "0 of tiny-text"},
+        "",
+    )
+    shows.model.backbone.spec = WaveSpec(16_000, 400, 320)
+    assert _looks(shows, None, [2]) == ({}, "the inputs of this network (sounds) have no map")
 
 
 def test_a_page_may_cost_a_share_of_its_training() -> None:

@@ -23,15 +23,15 @@ from frostline.commands.page import page_of_training
 from frostline.contracts.worst import Worst
 from frostline.pages.drawing import Scale, curves, number, numbered
 from frostline.pages.events import curves as read_curves
-from frostline.pages.explained import Word
 from frostline.pages.page import write_page
 from frostline.pages.plan import plan
-from frostline.pages.samples import EACH, Look, galleries
+from frostline.pages.samples import EACH, galleries
 from frostline.pages.sections import MOST_CONFUSED, charts, confusion
 from frostline.report.calibration import confidence_of
 from frostline.report.selective import RATES, threshold_of
 from frostline.runs.predictions import Predictions, read, write
 from frostline.runs.record import Record
+from frostline.saliency.look import Look, Word
 
 Program = Callable[..., Answer]
 VOID = {"meta", "link", "img", "input", "br", "wbr", "line", "rect", "circle", "polyline"}

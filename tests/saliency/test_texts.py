@@ -14,7 +14,8 @@ from frostline.data.texts.spans import padded_out, spans_of
 from frostline.data.texts.tokenized import Tokenizer
 from frostline.errors import ConfigError
 from frostline.heads.vector import LinearHead
-from frostline.pages.explained import Word, explained_page
+from frostline.pages.explained import explained_page
+from frostline.saliency.look import Word
 from frostline.saliency.texts import MOST_ERROR, STEPS, shares
 from tiny_text import VOCABULARY, WIDTH, TinyText, make_tokenizer
 

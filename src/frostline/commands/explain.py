@@ -12,24 +12,18 @@ from frostline.commands.checks import check
 from frostline.commands.predict import require_used
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network
-from frostline.commands.worded import words_of
 from frostline.contracts.batch import Batch
-from frostline.contracts.specs import ImageSpec
-from frostline.data.pictures.preprocess import pixels_of
 from frostline.data.predicting import Asked, Columns, Predicted
 from frostline.data.split import Transfers
-from frostline.data.texts.predicting import TextPredicting
-from frostline.data.texts.spans import padded_out, spans_of
 from frostline.errors import ConfigError, DataError, close_names, shown
-from frostline.pages.explained import Word, explained_page
+from frostline.pages.explained import explained_page
 from frostline.paths import write_atomically
 from frostline.runs.folder import amended
 from frostline.runs.record import Record
-from frostline.saliency.drawing import explained, where
-from frostline.saliency.pictures import require_pictures, saliency
-from frostline.saliency.texts import MOST_ERROR, shares
+from frostline.saliency.explainer import Answering, explainer_of
+from frostline.saliency.look import Word
 
-PICTURE, PAGE = ".png", ".html"
+PAGE = ".html"  # the suffix of explanations by words, which are printed too
 MOST_WORDS = 20  # that are printed
 
 
@@ -43,40 +37,54 @@ def explain(cfg: DictConfig, record: Record, settings: DictConfig) -> Path | Non
     network.task.evidence(torch.zeros(1, network.task.num_outputs))  # raises if this task has none
     calibrated(record, cfg.checkpoint, network.task, "temperature")  # as predict does
     chosen = _chosen(cfg.answer, network.targets.names)
-    sample = _OneSample(network)
+    explainer = explainer_of(network.model.backbone)
+    sample = _OneSample(network, explainer.one)
     predicting = network.predicting(sample.predictions)
-    if not isinstance(predicting, TextPredicting):
-        require_pictures(network.model.backbone)
-    output = _output(cfg, PAGE if isinstance(predicting, TextPredicting) else PICTURE)
+    output = _output(cfg, explainer.suffix)
     data = {"windows": False, **{str(name): value for name, value in cfg.data.items()}}
     require_used(cfg, predicting)
     found = predicting.of_input(Asked(cfg.input, cfg.text, 1, cfg.top_k, data))
     if found.problems:
         raise predicting.unreadable(found.problems)
-    if isinstance(predicting, TextPredicting):
-        _explain_text(network, predicting, sample.batch, found, chosen, output)
-    else:
-        assert output is not None
-        _explain_picture(network, sample.batch, found, chosen, output)
+    answering = Answering(network.model.backbone, network.model.head, network.task.evidence, network.computing)
+    made = explainer.explain(answering, predicting, sample.batch, found, chosen)
+    answer, told = network.targets.names[made.chosen], dict([made.told])
+    if output is not None:
+        _write(output, made.picture or explained_page(made.texts, made.words, answer, made.told[1]))
+        told["picture" if made.picture else "page"] = str(output)
+    _tell(found, answer, told)
+    if made.texts:
+        _print_words(made.texts, made.words, network.task.evidence_unit)
     return output
 
 
+def _write(output: Path, content: str | bytes) -> None:
+    try:
+        write_atomically(output, content)
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be written: {error.strerror or error}",
+            where=output,
+            next_step="output=<a new file> in a writable folder",
+        ) from error
+
+
 class _OneSample:
-    """Predicts one sample, and keeps what the network took. Raises DataError for more."""
+    """Predicts one sample, and keeps what the network took. Raises DataError for more. one: how a user gives one."""
 
     batch: Batch
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, one: str) -> None:
         self.network = network
+        self.one = one
 
     def predictions(self, data: Transfers) -> Iterator[Tensor]:
         for number, batch in enumerate(self.network.batches(data)):
             if number or batch.size > 1:
-                one = "input=<one file>" if isinstance(self.network.model.backbone.spec, ImageSpec) else "text='...'"
                 raise DataError(
                     "explain takes one sample, and there are several",
                     where="input",
-                    next_step=f"{one}; frostline predict answers several",
+                    next_step=f"{self.one}; frostline predict answers several",
                 )
             self.batch = batch
             with torch.no_grad(), self.network.computing():
@@ -121,66 +129,6 @@ def _tell(found: Predicted, answer: str, more: Mapping[str, str]) -> None:
     rows = {name: cells[0] for name, cells in found.predicted.items()} | {"explained": answer, **more}
     width = max(map(len, rows))
     print(shown("".join(f"  {name:{width}}   {value}\n" for name, value in rows.items())), end="", flush=True)
-
-
-# --- pictures ---
-
-
-def _explain_picture(network: Network, batch: Batch, found: Predicted, chosen: int | None, output: Path) -> None:
-    model, spec = network.model, network.model.backbone.spec
-    assert isinstance(spec, ImageSpec)
-    wanted = None if chosen is None else torch.tensor([chosen])
-    with network.computing():
-        made = saliency(model.backbone, model.head, network.task.evidence, batch.pictures, wanted)
-    try:
-        write_atomically(output, explained(pixels_of(batch.pictures, spec)[0], made.maps[0]))
-    except OSError as error:
-        raise _unwritable(output, error) from error
-    found_in = where(made.maps[0])
-    described = f"by {made.how}; most of it is at the {found_in}" if found_in != "nowhere" else "nothing speaks for it"
-    _tell(found, network.targets.names[int(made.chosen[0])], {"where": described, "picture": str(output)})
-
-
-def _unwritable(output: Path, error: OSError) -> DataError:
-    return DataError(
-        f"the file cannot be written: {error.strerror or error}",
-        where=output,
-        next_step="output=<a new file> in a writable folder",
-    )
-
-
-# --- texts ---
-
-
-def _explain_text(
-    network: Network,
-    predicting: TextPredicting,
-    batch: Batch,
-    found: Predicted,
-    chosen: int | None,
-    output: Path | None,
-) -> None:
-    model, texts = network.model, predicting.texts_in(found.given)
-    spans = spans_of(predicting.tokenizer, [*texts.values()])
-    padding = padded_out(batch.inputs.values[0, :, 0], spans, predicting.tokenizer.padding)
-    made = shares(model.backbone, model.head, network.task.evidence, batch.inputs, padding, chosen)
-    if not made.error <= MOST_ERROR:
-        raise DataError(
-            f"the shares of the words miss the answer's score by {made.error:.0%} after {made.steps} steps, so none is "
-            "shown",
-            where=", ".join(texts),
-            next_step="explain another text, or another answer of it (answer=<name>)",
-        )
-    answer = network.targets.names[made.chosen]
-    words = words_of(made, spans)
-    exact = f"integrated gradients from padding, {made.steps} steps, off by {made.error:.1%}"
-    if output is not None:
-        try:
-            write_atomically(output, explained_page(texts, words, answer, exact))
-        except OSError as error:
-            raise _unwritable(output, error) from error
-    _tell(found, answer, {"by": exact} | ({} if output is None else {"page": str(output)}))
-    _print_words(texts, words, network.task.evidence_unit)
 
 
 def _print_words(texts: Mapping[str, str], words: Sequence[Word], unit: str) -> None:

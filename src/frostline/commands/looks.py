@@ -1,6 +1,5 @@
 """What the page of a run shows of samples beside themselves: what speaks for answers, predictions on pictures."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -11,26 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from frostline.commands.trained import Network
-from frostline.commands.worded import LeftOut, text_looks
 from frostline.contracts.batch import Batch
-from frostline.contracts.specs import ImageSpec, TextSpec
 from frostline.data.module import Data
-from frostline.data.pictures.preprocess import pixels_of
 from frostline.data.split import Split
-from frostline.errors import Costly, DataError, FrostlineError, counted
-from frostline.pages.samples import Look, Looked, picture_of
+from frostline.errors import Costly, FrostlineError, counted
+from frostline.pages.samples import Looked
 from frostline.quoting import command_of
 from frostline.runs.record import Record
-from frostline.saliency.drawing import heat, where
-from frostline.saliency.pictures import require_pictures, require_whole, saliency
-from frostline.saliency.running import resting
+from frostline.saliency.explainer import Answering, LeftOut, explainer_of, loaded
+from frostline.saliency.look import Look, picture_of
+from frostline.saliency.running import require_whole, resting
 from frostline.training.build import Built
 from frostline.training.finetuner import FineTuner
 
 Computing = Callable[[], AbstractContextManager[Any]]  # a context of the run's precision
-AT_ONCE, FIRST = 16, 4  # pictures in a batch: where two passes are enough, and before this is known
+AT_ONCE, FIRST = 16, 4  # pictures in a batch on which predictions are drawn, and in the first
 SHARE = 0.01  # of the seconds of a training, that maps may take where two passes are not enough
-SIDE = 32  # pixels of a map, which the browser enlarges
 
 
 class Allowance(NamedTuple):
@@ -96,24 +91,21 @@ def _looks(explaining: Explaining, allowance: Allowance | None, index: Sequence[
 
 def _each(explaining: Explaining, split: Split, seconds: float | None, left_out: LeftOut) -> Iterator[tuple[int, Look]]:
     """Yield looks by index. Raises Costly if the rest would take longer."""
-    model, data = explaining.model, explaining.data
-    if isinstance(model.backbone.spec, TextSpec):
-        yield from text_looks(model, data, split, explaining.device, seconds, left_out)
+    model, data, device = explaining.model, explaining.data, explaining.device
+    if model.task.draws:
+        yield from _drawn_on(explaining, split)
         return
-    began, start, size = time.perf_counter(), 0, FIRST
+    model.task.evidence(torch.zeros(1, model.task.num_outputs))  # raises if this task has none
+    network = Answering(model.backbone, model.head, model.task.evidence, explaining.computing)
+    yield from explainer_of(model.backbone).looks(network, data, split, device, seconds, left_out)
+
+
+def _drawn_on(explaining: Explaining, split: Split) -> Iterator[tuple[int, Look]]:
+    model, data, start = explaining.model, explaining.data, 0
     while start < len(split):
-        places = range(start, min(start + size, len(split)))
-        loaded = split.__getitems__([*places])
-        if isinstance(loaded, DataError):
-            raise loaded
-        batch: Batch = data.views.plain(data.transfer_batch_to_device(loaded, explaining.device, 0))
-        left = None if seconds is None else seconds - (time.perf_counter() - began)
-        if model.task.draws:
-            looks, size = _drawn(model, batch, split, explaining.computing), AT_ONCE
-        else:
-            looks, is_quick = _explained(model, batch, explaining.computing, left)
-            size = AT_ONCE if is_quick else FIRST
-        yield from zip(split.index[[*places]].tolist(), looks, strict=True)
+        places = range(start, min(start + (AT_ONCE if start else FIRST), len(split)))
+        batch: Batch = data.views.plain(loaded(data, split, places, explaining.device))
+        yield from zip(split.index[[*places]].tolist(), _drawn(model, batch, split, explaining.computing), strict=True)
         start = places.stop
 
 
@@ -126,22 +118,6 @@ def _on(model: nn.Module, device: torch.device) -> Iterator[None]:
         yield
     finally:
         model.to(before)
-
-
-def _explained(model: FineTuner, batch: Batch, computing: Computing, seconds: float | None) -> tuple[list[Look], bool]:
-    """Also return whether two passes are enough. seconds: see `saliency`."""
-    model.task.evidence(torch.zeros(1, model.task.num_outputs))  # raises if this task has none
-    require_pictures(model.backbone)
-    spec = model.backbone.spec
-    assert isinstance(spec, ImageSpec)
-    with computing():
-        made = saliency(model.backbone, model.head, model.task.evidence, batch.pictures, seconds=seconds)
-    pixels = pixels_of(batch.pictures, spec).cpu()
-    looks = [
-        Look(picture_of(own), heat(cells, (SIDE, SIDE)), where(cells))
-        for own, cells in zip(pixels, made.maps.cpu(), strict=True)
-    ]
-    return looks, made.is_quick
 
 
 def _drawn(model: FineTuner, batch: Batch, split: Split, computing: Computing) -> list[Look]:

@@ -16,10 +16,12 @@ MOST_PIXELS = 4096
 
 @dataclass(frozen=True)
 class Spec(ABC):
-    """kind: what messages call one input. ragged: whether inputs are `Tokens` of different lengths."""
+    """kind: what messages call one input. ragged: whether inputs are `Tokens` of different lengths. explainer: dotted
+    name of the class that explains answers for such inputs (saliency/explainer.py); "" if none does."""
 
     kind: ClassVar[str]
     ragged: ClassVar[bool]
+    explainer: ClassVar[str] = ""
 
     @abstractmethod
     def example(self) -> Value:
@@ -67,6 +69,7 @@ class ImageSpec(Spec):
 
     kind = "picture"
     ragged = False
+    explainer = "frostline.saliency.explain_pictures.PictureExplainer"
 
     def example(self) -> Tensor:
         """(1, 3, H, W) zeros."""
@@ -116,6 +119,7 @@ class TextSpec(Spec):
 
     kind = "text"
     ragged = True
+    explainer = "frostline.saliency.explain_texts.TextExplainer"
 
     @property
     def most_tokens(self) -> int:

@@ -5,16 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from frostline.saliency.look import Word
+
 HERE = Path(__file__).parent
-
-
-class Word(NamedTuple):
-    """text: index of its text in a pair. start, end: its characters. share: in the score; negative: against it."""
-
-    text: int
-    start: int
-    end: int
-    share: float
 
 
 class Piece(NamedTuple):

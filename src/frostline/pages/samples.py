@@ -10,11 +10,12 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from frostline.contracts.worst import LOWEST_OVERLAP, Worst
-from frostline.pages.explained import Piece, Word, pieces_of
+from frostline.pages.explained import Piece, pieces_of
 from frostline.report.calibration import blocks, classified, log_softmax
 from frostline.report.resampling import Array
 from frostline.report.sample_values import values_of
 from frostline.runs.predictions import Predictions
+from frostline.saliency.look import Look, picture_of
 
 EACH = 12  # samples of a kind
 SIDE, QUALITY = 128, 82  # pixels of a thumbnail; JPEG
@@ -24,18 +25,6 @@ CHARACTERS = 400
 
 # A sample by its index in its source: uint8 (3, H, W), a text, or None if it cannot be shown.
 Shown = Callable[[int], Any]
-
-
-class Look(NamedTuple):
-    """A sample, with what is known of it beside itself. picture: as the network saw it, or with predictions drawn on
-    it; None of a text. heat: what speaks for the answer, as a transparent picture that lies on it; None without. where:
-    most of it, in words. truth: the picture with its targets drawn on it. words: of a text, with their shares."""
-
-    picture: Any = None
-    heat: Any = None
-    where: str = ""
-    truth: Any = None
-    words: Sequence[Word] = ()
 
 
 # Indices in the source → looks by index, and why some are missing ("" if none is).
@@ -212,13 +201,6 @@ def _sample(columns: Mapping[str, Array], row: int, answer: Answer, shown: Shown
         pieces = pieces_of(seen, look.words) if look is not None else ()
         return Sample(PurePath(name).name, name, "", cut, *answer, pieces=pieces)
     return Sample(PurePath(name).name, name, "" if seen is None else thumbnail(picture_of(seen), SIDE), "", *answer)
-
-
-def picture_of(pixels: Any) -> Any:
-    """pixels: uint8 (3, H, W), with `permute` and `numpy` as tensors have. A picture of Pillow."""
-    from PIL import Image
-
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def thumbnail(picture: Any, side: int) -> str:

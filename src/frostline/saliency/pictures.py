@@ -17,22 +17,20 @@ the strongest cell lay on it in 97 of 100 pictures, with one gradient in 88, beh
 alone (rollout) would not tell classes apart.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
 from frostline.backbones.base import Backbone
 from frostline.contracts.specs import ImageSpec
-from frostline.errors import ConfigError, Costly
+from frostline.errors import Costly
 from frostline.heads.vector import LinearHead
 from frostline.saliency.places import Place, place_of, replaced, through
-from frostline.saliency.running import eagerly, resting, seconds_at, steadily
+from frostline.saliency.running import Evidence, eagerly, no_map, require_whole, resting, seconds_at, steadily
 
 STEPS = 8
-Evidence = Callable[[Tensor], Tensor]  # (..., K) outputs → (..., K) scores, linear: `Task.evidence`
 
 
 class Saliency(NamedTuple):
@@ -95,25 +93,13 @@ def _require_time(of_pass: float, seconds: float, name: str) -> None:
         raise Costly(f"their maps would take {needed:.2g} s")
 
 
-def require_pictures(backbone: Backbone) -> None:
-    """Raises ConfigError for networks of texts, waveforms and tables, and for one that is sharded over processes."""
+def require_pictures(backbone: Backbone) -> ImageSpec:
+    """Its spec. Raises ConfigError for networks of texts, waveforms and tables, and for one that is sharded over
+    processes."""
     if not isinstance(backbone.spec, ImageSpec):
-        raise ConfigError(
-            f"the inputs of this network ({backbone.spec.kind}s) have no map",
-            where=backbone.name,
-            next_step="explain a run whose network takes pictures (model=efficientnet_lite0)",
-        )
+        raise no_map(backbone)
     require_whole(backbone)
-
-
-def require_whole(backbone: Backbone) -> None:
-    """Raises ConfigError for a network that is sharded over processes: one of them would wait for the others."""
-    if any(isinstance(block, FSDPModule) for block in backbone.blocks.values()):
-        raise ConfigError(
-            "the network is sharded over several processes",
-            where="trainer.strategy",
-            next_step="frostline explain run=<run folder> once the run has ended",
-        )
+    return backbone.spec
 
 
 def _linear(head: nn.Module) -> nn.Linear | None:

@@ -1,12 +1,36 @@
 """Run a trained network to explain it, and leave it as it was."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+
+from frostline.backbones.base import Backbone
+from frostline.errors import ConfigError
+
+Evidence = Callable[[Tensor], Tensor]  # (..., K) outputs → (..., K) scores, linear: `Task.evidence`
+
+
+def require_whole(backbone: Backbone) -> None:
+    """Raises ConfigError for a network that is sharded over processes: one of them would wait for the others."""
+    if any(isinstance(block, FSDPModule) for block in backbone.blocks.values()):
+        raise ConfigError(
+            "the network is sharded over several processes",
+            where="trainer.strategy",
+            next_step="frostline explain run=<run folder> once the run has ended",
+        )
+
+
+def no_map(backbone: Backbone) -> ConfigError:
+    return ConfigError(
+        f"the inputs of this network ({backbone.spec.kind}s) have no map",
+        where=backbone.name,
+        next_step="explain a run whose network takes pictures (model=efficientnet_lite0)",
+    )
 
 
 def seconds_at(device: torch.device) -> float:

@@ -18,9 +18,8 @@ from frostline.backbones.base import Backbone
 from frostline.contracts.specs import TextSpec
 from frostline.contracts.tokens import Tokens
 from frostline.errors import ConfigError, needs
-from frostline.saliency.pictures import Evidence
 from frostline.saliency.places import replaced
-from frostline.saliency.running import eagerly, resting
+from frostline.saliency.running import Evidence, eagerly, resting
 
 MOST_ERROR = 0.1  # of the difference between the scores of text and baseline; above it nothing is shown
 STEPS = (32, 128, 512)  # points on the path, more of them until the error is at most MOST_ERROR
@@ -57,7 +56,7 @@ def shares(
     """text: values (1, L, 2). padding: (L,) ids of the baseline. chosen: the output to explain; None: the one with the
     highest score. quick: whether to take the fewest steps, whatever the error, without captum, whose import takes
     0.6 s. Computed in float32. Raises ConfigError if the network takes no texts or captum is missing."""
-    _require_texts(backbone)
+    require_texts(backbone)
     segments, mask = text.values[..., 1], text.mask
 
     def scored(ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
@@ -75,13 +74,14 @@ def shares(
     return Shares(outputs, chosen, found[0], own, below, *found[1:])
 
 
-def _require_texts(backbone: Backbone) -> None:
+def require_texts(backbone: Backbone) -> TextSpec:
     if not isinstance(backbone.spec, TextSpec):
         raise ConfigError(
             f"the inputs of this network are {backbone.spec.kind}s, not texts",
             where=backbone.name,
             next_step="explain a run on texts or pictures",
         )
+    return backbone.spec
 
 
 def _closest(by: Callable[[int], Tensor], difference: float, each: Sequence[int]) -> tuple[Tensor, float, int]:
