@@ -26,7 +26,7 @@ def compiled_for_inference(block: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def allow_variants(number: int) -> None:
-    """Let torch compile so many variants of one `forward`. It runs those beyond its limits uncompiled, with other
+    """Let torch compile `number` variants of one `forward`. It runs those beyond its limits uncompiled, with other
     bits."""
     config = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, number)

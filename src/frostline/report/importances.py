@@ -29,8 +29,8 @@ def importances_in(folder: Path) -> dict[str, float]:
 
 def main_effects(rows: Sequence[Mapping[str, str]], names: Sequence[str], score: str) -> dict[str, float]:
     """Share of the variance of a score that each setting explains alone (analysis of variance), the largest first; what
-    is missing to 1 is noise, and what settings do together. None unless the rows have every combination of two or more
-    settings once: elsewhere the effects of settings cannot be told apart. rows: of a leaderboard."""
+    is missing to 1 is noise, and what settings do together. Empty unless the rows have every combination of two or more
+    settings once: elsewhere the effects of settings cannot be separated. rows: of a leaderboard."""
     names = [name for name in names if len({row[name] for row in rows}) > 1]
     combinations = math.prod(len({row[name] for row in rows}) for name in names)
     found = {tuple(row[name] for name in names): row[score] for row in rows if row[score]}
