@@ -479,7 +479,8 @@ def test_the_evaluation_view_of_stretched_pictures_is_the_whole_picture() -> Non
     assert evaluation_view(pictures, spec, cut=True).shape == (2, 3, 24, 40)
     wide, whole = ramps(2, 48, 200), ramps(2, 24, 40)
     expected = evaluation_view(whole, spec, cut=True)
-    torch.testing.assert_close(evaluation_view(wide, spec)[..., 2:-2], expected[..., 2:-2], rtol=0, atol=0.1)
+    stretched = evaluation_view(wide, spec)
+    torch.testing.assert_close(stretched[:, :2, :, 2:-2], expected[:, :2, :, 2:-2], rtol=0, atol=0.05)
     assert torch.equal(evaluation_view(whole, spec), expected)
 
 
