@@ -145,6 +145,7 @@ def test_runs_of_different_monitors_are_ranked_apart(tmp_path: Path, capsys: pyt
     ("data", "labels"),
     [
         ([("digits", "1"), ("digits", "1")], None),
+        ([("train", "1"), ("trec6", "1")], None),
         ([("cifar10", "1"), ("digits", "2")], ["val/accuracy of cifar10", "val/accuracy of digits"]),
         ([("a", "111"), ("a", "222")], ["val/accuracy of a (111)", "val/accuracy of a (222)"]),
     ],
@@ -221,7 +222,7 @@ def test_a_grid_tells_which_settings_mattered(tmp_path: Path, capsys: pytest.Cap
     assert importances_of(tmp_path, capsys) == [f"importance   optimizer.lr 0.35, head.dropout 0.29 {told}"]
 
 
-@pytest.mark.parametrize("case", ["one more", "one failed", "one twice", "nine", "equal scores"])
+@pytest.mark.parametrize("case", ["one more", "one failed", "a rate failed", "one twice", "nine", "equal scores"])
 def test_nothing_is_told_of_what_is_no_whole_grid(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +231,9 @@ def test_nothing_is_told_of_what_is_no_whole_grid(
         write(tmp_path / "more", "data=digits", "optimizer.lr=0.5", "head.dropout=0.1", **finished())
     elif case == "one failed":
         write(tmp_path / "0.1-0.1", "data=digits", "optimizer.lr=0.1", "head.dropout=0.1", status="failed")
+    elif case == "a rate failed":
+        for turn in "1234":
+            write(tmp_path / turn, "data=digits", "optimizer.lr=10", f"head.dropout=0.{turn}", status="failed")
     elif case == "one twice":
         write(tmp_path / "twice", "data=digits", "optimizer.lr=0.1", "head.dropout=0.1", **finished(score=0.9))
     elif case == "nine":

@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from frostline.commands.evaluated import read_evaluation, scoring_command
+from frostline.data.reader import GENERIC_NAMES
 from frostline.errors import RunError
 from frostline.quoting import command_of
 from frostline.report.comparison import print_comparison
@@ -56,7 +57,8 @@ def _require_same_data(records: Sequence[Record], first: Predictions, second: Pr
         return
     names = [record.data.get("name") for record in records]
     of_texts = all("tokens" in record.data for record in records) and one.model.get("name") != other.model.get("name")
-    if of_texts and names[0] == names[1] and [*first.columns["sample"]] == [*second.columns["sample"]]:
+    same_name = names[0] == names[1] or not GENERIC_NAMES.isdisjoint(names)  # named so by earlier versions
+    if of_texts and same_name and [*first.columns["sample"]] == [*second.columns["sample"]]:
         print("samples  compared by file, line and target: the networks have other tokenizers")
         return
     raise not_comparable(f"they are of other data ({names[0]} and {names[1]}; other fingerprints)", where)

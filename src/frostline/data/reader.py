@@ -13,7 +13,9 @@ from frostline.data.split_columns import Users
 from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError
 
-UNTOLD = frozenset({"train", "training", "trainval", "data", "dataset", "labels", "metadata", "annotations", "samples"})
+GENERIC_NAMES = frozenset(
+    {"train", "training", "trainval", "data", "dataset", "labels", "metadata", "annotations", "samples"}
+)
 
 
 class Found(NamedTuple):
@@ -69,6 +71,8 @@ class Reader(ABC):
 
 
 def name_of(file: Path) -> str:
-    """Name data after their file, or after its folder if the file's name says nothing about them, such as train.csv."""
-    parent = file.absolute().parent.name
-    return parent if parent and file.stem.lower() in UNTOLD else file.stem
+    """Name data after their file, or after its folder if the file's name says nothing about them, such as train.csv.
+    A file in the current folder keeps its name: that folder may be a home."""
+    parent = file.parent.name
+    is_generic = file.stem.lower() in GENERIC_NAMES and parent.lower() not in GENERIC_NAMES
+    return parent if parent and is_generic else file.stem

@@ -147,5 +147,5 @@ def label_of(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str
     if any(other.monitor == ranking.monitor for other in others):
         label += f" of {ranking.data}"
     if any((other.monitor, other.data) == (ranking.monitor, ranking.data) for other in others):
-        label += f" ({ranking.fingerprint[:6]})"
+        label += f" ({ranking.samples[:6]})"
     return label

@@ -101,16 +101,16 @@ def _print_problems(rows: Sequence[Mapping[str, str]], steps: Mapping[str, str],
 
 def _print_importances(rows: Sequence[Mapping[str, str]], folder: Path, console: Console) -> None:
     """Print which settings mattered: as a search has stored it, or of a grid whose settings all finished."""
-    told, shares = "share of the variance of the scores, fANOVA", importances_in(folder)
+    method, shares = "share of the variance of the scores, fANOVA", importances_in(folder)
     if not shares and "ranked_by" not in rows[0]:
         score = next((name for name in rows[0] if name.startswith("val/")), "")
         names = [name for name in rows[0] if _is_setting(name) and name not in (*LONG, "high", "caution")]
-        whole = [row for row in rows if row["status"] == "finished" and " of " not in row.get("runs", "")]
-        shares = main_effects(whole, names, score) if score else {}
-        told = "share of the variance of the scores that each explains alone"
+        is_whole = all(row["status"] == "finished" and " of " not in row.get("runs", "") for row in rows)
+        shares = main_effects(rows, names, score) if score and is_whole else {}
+        method = "share of the variance of the scores that each explains alone"
     if shares:
         named = ", ".join(f"{one_line(name)} {share:.2f}" for name, share in shares.items())
-        console.print(f"importance   {named} ({told})")
+        console.print(f"importance   {named} ({method})")
 
 
 def _steps_of(trials: Sequence[Trial], folder: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import shlex
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -26,13 +27,15 @@ SHARING = 5  # runs of a note that are named
 UNREADABLE = "unreadable"  # in place of the status of a run whose record cannot be read
 
 
-class Ranking(NamedTuple):
-    """Runs with equal values have comparable scores. data: name of the data set; fingerprint: hash of its samples."""
+@dataclass(frozen=True, order=True)
+class Ranking:
+    """Equal ones have comparable scores. samples: hash of the data set, or its name if a run has no hash. data: its
+    name, which depends on where its files lie."""
 
     monitor: str
     mode: str
-    data: str
-    fingerprint: str
+    samples: str
+    data: str = field(compare=False)
 
 
 class Trial(NamedTuple):
@@ -83,7 +86,7 @@ class Trial(NamedTuple):
         if self.record is None or self.rank == math.inf:
             return None
         data, fingerprint = (str(self.record.data.get(key, "")) for key in ("name", "fingerprint"))
-        return Ranking(self.record.monitor, self.record.mode, data, fingerprint)
+        return Ranking(self.record.monitor, self.record.mode, fingerprint or data, data)
 
 
 @cache
