@@ -18,6 +18,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
+import frostline
 from compared import require_intervals
 from conftest import DEVICE, Answer, free_port, short_form
 from forked import ran_as_ranks
@@ -449,6 +450,10 @@ def test_numbers_are_in_the_unit_of_the_targets(program: Program, table: Path) -
         error = np.abs(found.columns["predicted"] - found.columns["target"]).mean()
         assert error == pytest.approx(found.about["scores"][f"{split}/mae"], rel=1e-5)
     require_intervals(record_of("run"))
+    opened = frostline.open("run", trust=True)
+    pictures = torch.randint(0, 256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+    predicted = torch.stack([it.values for it in opened.predict(pictures)])
+    assert opened.module(pictures).numpy() == pytest.approx(predicted.numpy(), rel=1e-5)
 
 
 def test_texts_are_known_by_file_and_line(program: Program, tmp_path: Path) -> None:

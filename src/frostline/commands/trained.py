@@ -130,9 +130,11 @@ class Network:
         return modality.predicting(run, target_type(self.targets.kind))
 
     def module(self, preprocess: nn.Module) -> nn.Sequential:
-        """A copy of the network behind `preprocess`: on the CPU, in float32 and eval mode, with adapters merged."""
-        backbone, head = merged(self.model.backbone), copy.deepcopy(self.model.head)
-        return nn.Sequential(preprocess, backbone, head).cpu().eval().requires_grad_(False)
+        """A copy of the network behind `preprocess`, on the CPU, in float32 and eval mode, with adapters merged. It
+        returns numbers in the unit of the targets."""
+        backbone, head, units = merged(self.model.backbone), copy.deepcopy(self.model.head), self.task.in_units()
+        parts = [preprocess, backbone, head, *([] if units is None else [units])]
+        return nn.Sequential(*parts).cpu().eval().requires_grad_(False)
 
     def predictions(self, data: Transfers) -> Iterator[Tensor]:
         """Yield the task's prediction of each sample, on the CPU, in the order of the batches."""

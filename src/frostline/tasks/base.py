@@ -138,6 +138,11 @@ class Task(nn.Module):
         """A prediction for each sample, in the unit and size of its source: (K,) probabilities or numbers; (L, K) for
         tokens; another task says what it returns."""
 
+    def in_units(self) -> nn.Module | None:
+        """A module that turns outputs into the unit of the targets, at the end of `Predictor.module`; None for outputs
+        without a unit, such as logits."""
+        return None
+
     @property
     def encodes(self) -> bool:
         """Whether predictions of other models can be scored as this task's: whether the task has `encode`."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from frostline.config.ranges import NonNegative
@@ -25,6 +25,21 @@ SCORES: dict[str, Mode] = {
     "pearson": "max",
     "spearman": "max",
 }
+
+
+class InUnits(nn.Module):
+    """Outputs (B, T) → numbers in the unit of the targets."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("std", std.clone())
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        return outputs.float() * self.std + self.mean
 
 
 class Regression(Task):
@@ -62,6 +77,9 @@ class Regression(Task):
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         return [*(outputs.float() * self.std + self.mean)]
+
+    def in_units(self) -> nn.Module:
+        return InUnits(self.mean, self.std)
 
     def encode(self, predictions: Tensor) -> Tensor:
         return (predictions - self.mean.to(predictions)) / self.std.to(predictions)

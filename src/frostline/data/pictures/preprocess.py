@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms.functional import center_crop
 
 from frostline.contracts.specs import ImageSpec
+from frostline.errors import DataError
 
 
 def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> Tensor:
@@ -28,7 +29,8 @@ def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> 
 
 
 class Preprocess(nn.Module):
-    """`evaluation_view` as a module."""
+    """`evaluation_view` as a module. Raises DataError for pictures that are not uint8: values of 0..1 would be
+    nearly black."""
 
     def __init__(self, spec: ImageSpec, *, cut: bool) -> None:
         super().__init__()
@@ -36,6 +38,12 @@ class Preprocess(nn.Module):
         self.cut = cut
 
     def forward(self, pictures: Tensor) -> Tensor:
+        if pictures.dtype != torch.uint8:
+            raise DataError(
+                f"pixels must be uint8, 0 to 255, not {pictures.dtype}",
+                where="the input of the module",
+                next_step="pass torchvision.io.decode_image(...), or (255 * pictures).round().to(torch.uint8)",
+            )
         return evaluation_view(pictures, self.spec, cut=self.cut)
 
 
