@@ -292,12 +292,13 @@ def test_a_table_of_samples_is_an_error_that_names_its_rows(pictures: tuple[Path
     pandas, arrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
     run, files = pictures
     opened, columns = frostline.open(run, trust=True), {"image": [str(file) for file in files[:2]]}
-    for table in (pandas.DataFrame(columns), arrow.table(columns)):
+    for table in (pandas.DataFrame(columns), arrow.table(columns), arrow.RecordBatch.from_pydict(columns)):
         with pytest.raises(frostline.DataError, match="not a table of them") as error:
             opened.predict(table)
         rows = eval(error.value.next_step.split("(", 1)[1].split(" for ")[0][:-1], {"table": table})
         assert rows == [{"image": path} for path in columns["image"]]
     assert len([*opened.predict(pandas.DataFrame(columns)["image"])]) == 2
+    assert len([*opened.predict(arrow.table(columns)["image"].to_pylist())]) == 2
 
 
 # --- the network as a module ---
@@ -318,6 +319,11 @@ def test_the_module_gives_the_outputs_that_predict_answers_from(
     expected = torch.stack([it.values for it in opened.predict(noise(6, *sides))])
     assert expected.std() > 0.01, "the pictures differ"
     torch.testing.assert_close((logits / (opened.temperature or 1)).softmax(1), expected, rtol=0, atol=within)
+
+
+def test_pixels_of_another_type_are_an_error_of_the_module(pictures: tuple[Path, list[Path]]) -> None:
+    with pytest.raises(frostline.DataError, match="pixels must be uint8, 0 to 255"):
+        frostline.open(pictures[0], trust=True).module(noise(2, 8, 8) / 255)
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["before a call", "after a call"])

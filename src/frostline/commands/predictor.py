@@ -30,8 +30,12 @@ from frostline.runs.folder import amended, opened
 from frostline.runs.record import Record
 
 SINGLE = 3  # most dimensions of an array that is one sample: a picture in colour
-# What pandas, Polars and Arrow name the method by which a table is recognised, and the way to its rows.
-ROWS_OF = {"iterrows": "to_dict('records')", "iter_rows": "rows(named=True)", "to_batches": "to_pylist()"}
+# By a method that only tables of pandas, Polars and Arrow have: the way to their rows, and to a column.
+ROWS_BY_METHOD = {
+    "iterrows": ("to_dict('records')", "table['<column>']"),
+    "iter_rows": ("rows(named=True)", "table['<column>']"),
+    "to_struct_array": ("to_pylist()", "table['<column>'].to_pylist()"),
+}
 SHARES = ("probability", "share")  # begin the names of columns of numbers
 
 
@@ -60,9 +64,9 @@ class Predictor:
         """The network with its preprocessing, for serving and `torch.export`: a copy on the CPU, in float32 and eval
         mode.
 
-        It maps pictures (B, 3, H, W), upright RGB of any size in uint8, to the outputs of the head: logits (B, K) of
-        classes, which `predict` divides by `temperature`; (B, K, H, W) of pixels, at the head's stride. Unlike
-        `predict`, it resizes pictures without rounding to uint8, and never cuts them into tiles.
+        It maps pictures (B, 3, H, W), upright RGB of any size in uint8, to logits (B, K) of classes, which `predict`
+        divides by `temperature`, (B, K, H, W) of pixels, at the head's stride, or numbers (B, T) in the unit of the
+        targets. Unlike `predict`, it resizes pictures without rounding to uint8, and never cuts them into tiles.
 
         Raises ConfigError if samples are no pictures."""
         preprocess = self._predicting.preprocess()
@@ -186,12 +190,12 @@ def open_run(
 def _require_several(samples: Any) -> None:
     """Raise DataError for one sample without brackets, and for a table, whose iterator yields columns. A numeric array
     or tensor of at most 3 dimensions is one sample: its rows or channels would be predicted as samples."""
-    for method, rows in ROWS_OF.items():
+    for method, (rows, column) in ROWS_BY_METHOD.items():
         if hasattr(samples, method):
             raise DataError(
                 "predict takes samples, not a table of them",
                 where=f"a {type(samples).__name__}",
-                next_step=f"predict(table.{rows}) for its rows, or predict(table['<column>']) for pictures or texts",
+                next_step=f"predict(table.{rows}) for its rows, or predict({column}) for pictures or texts",
             )
     is_array = isinstance(samples, Tensor) or (isinstance(samples, np.ndarray) and samples.dtype.kind in "biufc")
     if isinstance(samples, str | bytes | os.PathLike | Mapping | np.generic) or (is_array and samples.ndim <= SINGLE):

@@ -100,7 +100,7 @@ def _require_finite(values: Any, where: str) -> None:
         raise DataError(
             "this picture holds NaN or infinite values, which are no shade of grey",
             where=where,
-            next_step="replace them: np.where(np.isfinite(array), array, 0)",
+            next_step="replace them: array = np.nan_to_num(np.asarray(picture)); predict([array])",
         )
 
 
