@@ -104,7 +104,7 @@ def test_cells_that_keep_a_column_from_being_numbers_are_named() -> None:
 
 
 def test_a_column_of_mostly_numbers_that_becomes_an_id_is_named() -> None:
-    """Half of it would be one of a few categories without a word: sizes such as 38, 39, S and M are."""
+    """A third of a few sizes, such as S beside 38 and 39, may be meant: categories have no note below nine tenths."""
     weights = [f"{place}.5" if place % 3 else f"about {place}" for place in range(300)] * 2
     _, _, notes = kinds_of(rows_of(weight=weights, size=["38", "39", "S"] * 200), ["weight", "size"], NOTHING)
     (note,) = notes

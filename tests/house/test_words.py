@@ -19,7 +19,7 @@ PROSE = [
 ]
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 PHRASES = re.compile(
-    r"\b(?:(?:is|are|was|were|be)\s+told(?!\s+(?:apart|to)\b)|(?:is|are|was|were)\s+said|so\s+many|what\s+is\s+kept)\b",
+    r"\b(?:(?:is|are|was|were|be)\s+(?:also\s+)?told(?!\s+(?:apart|to)\b)|(?:is|are|was|were)\s+said|so\s+many|what\s+is\s+kept)\b",
     re.IGNORECASE,
 )
 
