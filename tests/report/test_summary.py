@@ -79,6 +79,18 @@ def test_no_column_adds_less_than_nothing() -> None:
     assert baseline_lines(record, "frostline")[-1].startswith("adds  a nothing clear   b 0.2000 (")
 
 
+def test_scores_of_a_task_of_ones_own_are_compared_by_the_one_that_chose_the_epoch() -> None:
+    record = Record(command="frostline train", seed=0, data={"num_val": 100}, monitor="val/mae", mode="min")
+    record.metrics = {"val/mae": 0.5}
+    adds = {"age": {"without": {"val/mae": 2.5}, "shows": True}, "name": {"without": {"val/mae": 0.3}, "shows": True}}
+    record.baselines = {"mean": {"val/mae": 4.0}, "pairs": {"val/mae": 0.4}, "adds": adds}
+    base, added = baseline_lines(record, "frostline")
+    assert base == "base  mean 4.0000   pairs 0.4000   this run 0.5000 (val/mae)"
+    assert added.startswith("adds  age 2.1000   name nothing clear (val/mae")
+    record.monitor = "val/none"
+    assert baseline_lines(record, "frostline") == []
+
+
 def test_a_phase_of_each_block_is_named_by_its_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert "schedule.phases.thaw.epochs=14," in "\n".join(_printed(0.1, capsys, phase="thaw-stem", majority=0.5))
 

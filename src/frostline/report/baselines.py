@@ -1,6 +1,7 @@
 """Lines of a run's summary on its baselines: scores beside the run's own, and what each column of a table adds."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frostline.errors import shown
@@ -20,13 +21,19 @@ def baseline_lines(record: Record, program: str) -> list[str]:
     """`base  majority 0.59   k-NN 0.91   linear probe 0.93   this run 0.97 (val/accuracy)`, what each column adds, and
     advice. program: the command to type."""
     found = {name: record.baselines[name] for name in NAMES if name in record.baselines}
-    lines = [_scores(record, found, score) for score in SCORES if all(score in row for row in found.values())]
+    lines = [_scores(record, found, score) for score in _shared(record, [*found.values()])]
     why_not = record.baselines.get("why_not")
     if why_not is not None:
         lines[0] += f"; no k-NN and no linear probe: {why_not}"
     lines += [*record.baselines.get("notes", []), *_advice(record, program)]
     lines = [f"{'base' if place == 0 else '':4}  {shown(line)}" for place, line in enumerate(lines)]
-    return [*lines, *_adds(record.baselines)]
+    return [*lines, *_adds(record)]
+
+
+def _shared(record: Record, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The scores of SCORES that all rows have; if there is none, the score that chose the epoch, if all have it."""
+    shared = [score for score in SCORES if all(score in row for row in rows)]
+    return shared or [score for score in (record.monitor,) if all(score in row for row in rows)]
 
 
 def _scores(record: Record, found: dict[str, Any], score: str) -> str:
@@ -36,12 +43,14 @@ def _scores(record: Record, found: dict[str, Any], score: str) -> str:
     return "   ".join(f"{name} {value:.4f}" for name, value in values.items()) + f" ({score})"
 
 
-def _adds(baselines: dict[str, Any]) -> list[str]:
+def _adds(record: Record) -> list[str]:
     """`adds  about 0.0612   user 0.2011   colour nothing clear (val/rmse of pairs, with and without it)`."""
-    if "adds" not in baselines:
+    baselines = record.baselines
+    shared = _shared(record, [baselines["pairs"]]) if "adds" in baselines else []
+    if not shared:
         return []
-    score = next(score for score in SCORES if score in baselines["pairs"])
-    sign, whole = -1 if score in LOWER else 1, baselines["pairs"][score]
+    score, whole = shared[0], baselines["pairs"][shared[0]]
+    sign = -1 if score in LOWER or (score not in SCORES and record.mode == "min") else 1
     # What shows in the squared error of classes may leave the accuracy as it is, or lower it.
     gains = {name: sign * (whole - own["without"][score]) for name, own in baselines["adds"].items()}
     shows = {name: own["shows"] and gains[name] > 0 for name, own in baselines["adds"].items()}
