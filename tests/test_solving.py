@@ -22,7 +22,7 @@ from frostline.tasks.classification import Classification
 from frostline.tasks.multi_label import MultiLabel
 from frostline.tasks.regression import Regression
 from frostline.tasks.token_classification import TokenClassification
-from frostline.training.solving import BYTES, FLOPS, _own_metrics, _scores, is_affordable
+from frostline.training.solving import BYTES, FLOPS, _own_metrics, _score, is_affordable
 from tiny import FEW
 
 pytestmark = pytest.mark.usefixtures("solved_to_the_end")
@@ -95,7 +95,7 @@ def test_each_candidate_is_scored_anew() -> None:
     metrics = _own_metrics(task, torch.device("cpu"))
     val = [Batch(torch.tensor([[1.0], [-1.0], [2.0], [3.0]]), torch.tensor([0, 1, 0, 1]), torch.arange(4))]
     right, wrong = (LinearProbe(sign * torch.tensor([[1.0], [-1.0]]), torch.zeros(2), 1.0) for sign in (1, -1))
-    found = [_scores(it, metrics, val)["accuracy"] for it in (right, wrong, right)]
+    found = [_score(it, metrics, val, "val/accuracy") for it in (right, wrong, right)]
     assert found == [0.75, 0.25, 0.75]
 
 
@@ -156,15 +156,16 @@ def test_a_solved_head_is_the_linear_probe_of_its_features(program: Program, tmp
     assert "solved" in answer.out
 
 
-def test_a_head_that_goes_on_is_chosen_by_its_loss(program: Program, tmp_path: Path) -> None:
-    """On few samples, the highest accuracy may belong to a head that leaves the next phase nothing to learn."""
+def test_a_head_that_goes_on_has_the_strongest_penalty_that_scores_as_well(program: Program, tmp_path: Path) -> None:
+    """Within one standard error: on few samples, the highest accuracy may belong to a head that leaves the next phase
+    nothing to learn."""
     digits = [*DIGITS, "data.train_limit=40", "data.image_size=8", "trainer.precision=32-true"]
     alone, first = (
         record_of(program("train", *digits, *own, f"run_dir={tmp_path / name}"), tmp_path / name)["phases"][0]
         for name, own in (("alone", ["schedule=head_only"]), ("first", ["schedule.phases.all.epochs=1"]))
     )
-    assert alone["val"]["val/accuracy"] > first["val"]["val/accuracy"]
-    assert alone["val"]["val/loss"] > first["val"]["val/loss"]
+    best, own = alone["val"]["val/accuracy"], first["val"]["val/accuracy"]
+    assert best - (best * (1 - best) / 143) ** 0.5 <= own < best
     assert alone["solved"]["l2"] < first["solved"]["l2"]
     assert first["solved"]["score"] == pytest.approx(first["val"]["val/accuracy"])
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from frostline.errors import RunError
 from frostline.memory import free_memory
+from frostline.tasks.base import Task
 from frostline.training.callbacks.checkpoint_files import LateFiles, Waits, WholeFiles, worth_of
 from frostline.training.callbacks.checkpoints import PlacedCheckpoint
 
@@ -27,11 +28,16 @@ def test_its_state_has_lightnings_key(monitor: str | None, tmp_path: Path) -> No
     assert own.state_key is own.state_key  # made once: each hook of each step asks for it
 
 
+class Shares(SimpleNamespace):
+    shares = frozenset({"val/accuracy"})
+    standard_error = Task.standard_error
+
+
 def chosen(scores: list[float], *, mode: str = "max", monitor: str = "val/accuracy", number: int = 100) -> list[int]:
     """Which epochs become the best, one after the other; `number` samples are validated on."""
     best = PlacedCheckpoint(filename="best", monitor=monitor, mode=mode)
     trainer: Any = SimpleNamespace(
-        lightning_module=SimpleNamespace(task=SimpleNamespace(shares={"val/accuracy"})),
+        lightning_module=SimpleNamespace(task=Shares()),
         callback_metrics={"val/n": torch.tensor(float(number))},
         strategy=SimpleNamespace(reduce_boolean_decision=lambda decision: decision),
     )

@@ -2,6 +2,7 @@
 (B, L, K) for tokens; (B, K, H, W) for pixels; (B, M, 6) for boxes.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
@@ -102,6 +103,10 @@ class Task(nn.Module):
                 where=f"{where}.mode",
                 next_step=f"{where}.mode={self.scores[monitor]}",
             )
+
+    def standard_error(self, monitor: str, score: float, samples: float) -> float:
+        """Standard error of a score that is a proportion of the samples; 0 for others."""
+        return math.sqrt(score * (1 - score) / samples) if monitor in self.shares else 0.0
 
     @property
     @abstractmethod

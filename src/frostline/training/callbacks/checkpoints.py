@@ -1,6 +1,5 @@
 """Choose the best epoch, and find checkpoints in a moved folder."""
 
-import math
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -45,9 +44,9 @@ class PlacedCheckpoint(ModelCheckpoint):
     def _standard_error(self, trainer: L.Trainer, share: float) -> float:
         """Standard error of a proportion of the validation samples; 0 for other scores."""
         task, number = getattr(trainer.lightning_module, "task", None), trainer.callback_metrics.get("val/n")
-        if task is None or number is None or self.monitor not in task.shares:
+        if task is None or number is None or self.monitor is None:
             return 0.0
-        return math.sqrt(share * (1 - share) / float(number))
+        return float(task.standard_error(self.monitor, share, float(number)))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
