@@ -240,6 +240,15 @@ def test_the_mean_of_other_runs_lies_closer_than_each() -> None:
     assert (interval_of_mean(wide, "test/f1_macro") or {})["caution"] == "the same in every draw"
 
 
+def test_the_mean_of_runs_with_one_answer_is_not_sure() -> None:
+    """Each draw has the same number of samples of each class, and so the same score."""
+    target = np.arange(N) % 3
+    found = of({"test/accuracy": float((target == 0).mean())}, target=target, logits=np.tile([1.0, 0.0, 0.0], (N, 1)))
+    one, mean = intervals_of(found)["test/accuracy"], interval_of_mean([found, found], "test/accuracy")
+    assert one["by"] == "wilson"
+    assert mean == one
+
+
 def test_runs_on_other_samples_have_no_mean() -> None:
     target, logits = classified()
     score = {"test/accuracy": float((logits.argmax(1) == target).mean())}

@@ -73,7 +73,8 @@ def interval_of(name: str, parts: SampleScore, units: Units) -> dict[str, Any]:
 
 def interval_of_mean(found: Sequence[Predictions], name: str) -> dict[str, Any] | None:
     """The interval of the mean of a score over runs that were scored on the same samples, as `intervals_of` gives it: a
-    draw takes the same units for all runs. None if the samples differ, or if a run has no such interval."""
+    draw takes the same units for all runs. If all draws of a share are equal, as where one class is every answer, it is
+    Wilson's of the mean share. None if the samples differ, or if a run has no such interval."""
     if len(found) == 1:
         return intervals_of(found[0], [name]).get(name)
     parts = [own for it in found if (own := parts_of(it, name)) is not None]
@@ -86,8 +87,12 @@ def interval_of_mean(found: Sequence[Predictions], name: str) -> dict[str, Any] 
 
     first, draws = parts[0], min(own.score.draws for own in parts)
     made = first.by_unit(beside([own.sums for own in parts]))._replace(of=mean, draws=draws)
-    together = SampleScore(first.samples, made)
-    return _drawn({name: together}, units_of(found[0].columns)).get(name)
+    units = units_of(found[0].columns)
+    drawn = _drawn({name: SampleScore(first.samples, made)}, units).get(name)
+    if drawn is not None and drawn["low"] == drawn["high"] and all(_is_share(name, own, units) for own in parts):
+        mean_sums = sum(own.sums for own in parts) / len(parts)
+        return _share(SampleScore(first.samples, first.by_unit(mean_sums)), units)
+    return drawn
 
 
 def units_of(columns: Mapping[str, Array]) -> Units:
