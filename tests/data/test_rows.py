@@ -103,12 +103,15 @@ def test_cells_that_keep_a_column_from_being_numbers_are_named() -> None:
     ]
 
 
-def test_a_column_of_mostly_numbers_that_becomes_an_id_is_named() -> None:
-    """A third of a few sizes, such as S beside 38 and 39, may be meant: categories have no note below nine tenths."""
+def test_a_column_of_which_half_is_numbers_is_named() -> None:
     weights = [f"{place}.5" if place % 3 else f"about {place}" for place in range(300)] * 2
-    _, _, notes = kinds_of(rows_of(weight=weights, size=["38", "39", "S"] * 200), ["weight", "size"], NOTHING)
-    (note,) = notes
-    assert note.startswith("'weight' is taken for ids, because 200 of 600 cells are not numbers ('about 0', line 2)")
+    years = ["1950", "1960", "n/a?"] * 200
+    rows = rows_of(weight=weights, year=years, size=["38", "S", "M"] * 200)
+    _, _, notes = kinds_of(rows, ["weight", "year", "size"], NOTHING)
+    assert [note.partition(":")[0] for note in notes] == [
+        "'weight' is taken for ids, because 200 of 600 cells are not numbers ('about 0', line 2)",
+        "'year' is taken for categories, because 200 of 600 cells are not numbers ('n/a?', line 4)",
+    ]
 
 
 def test_guessed_columns_can_be_pasted() -> None:
