@@ -236,6 +236,7 @@ def test_grey_pictures_of_twelve_bits_are_predicted_as_those_of_eight(
 def test_rows_in_memory_are_predicted_as_those_of_a_table(finished: Path, pets: list[str], program: Program) -> None:
     with file_of(pets).open(newline="") as file:
         rows: list[dict[str, Any]] = list(csv.DictReader(file))[:5]
+    pandas = pytest.importorskip("pandas")
     answer = program("predict", f"run={finished}", f"input={file_of(pets)}", "trust=true")
     assert answer.code == 0, answer.err
     expected = [float(row["price"]) for row in list(csv.DictReader(answer.out.splitlines()))[:5]]
@@ -246,6 +247,11 @@ def test_rows_in_memory_are_predicted_as_those_of_a_table(finished: Path, pets: 
     assert [float(it.columns["price"]) for it in opened.predict(rows)] == pytest.approx(expected, abs=1e-4)
     alone = [float(it.columns["price"]) for row in rows for it in opened.predict([row])]
     assert alone == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(DataError, match="not a table of them") as refused:
+        opened.predict(pandas.DataFrame(rows))
+    assert refused.value.next_step == "predict(table.to_dict('records'))"
+    again = opened.predict(pandas.DataFrame(rows).to_dict("records"))
+    assert [float(it.columns["price"]) for it in again] == pytest.approx(expected, abs=1e-4)
     for faulty, message in (("text", "this is not a row"), ({"age": 3}, "there is no column 'photo'")):
         with pytest.raises(DataError, match=message):
             list(opened.predict([faulty]))

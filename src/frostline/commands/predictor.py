@@ -105,7 +105,6 @@ class Predictor:
         Raises DataError that names a sample that cannot be read, by its index from 0; ConfigError if validation has too
         few samples for abstain or conformal, or the task has neither.
         """
-        _require_several(samples)
         counts: list[Any] = [batch_size, top_k]
         if any(not isinstance(number, Integral) or number < 1 for number in counts):
             raise ConfigError(
@@ -120,6 +119,7 @@ class Predictor:
                 where="abstain, conformal",
                 next_step="predict(samples, abstain=0.05, conformal=0.1)",
             )
+        _require_several(samples, self._predicting.samples)
         record, task, checkpoint = self._opened
         promised = {"abstain": abstain, "conformal": conformal}
         sure = confidence(self.run, record, task, checkpoint, **promised, by_time=self._by_time)
@@ -187,15 +187,16 @@ def open_run(
         return Predictor(folder, Network(settings, folder, checkpoint), record, checkpoint, calibration)
 
 
-def _require_several(samples: Any) -> None:
+def _require_several(samples: Any, kind: str) -> None:
     """Raise DataError for one sample without brackets, and for a table, whose iterator yields columns. A numeric array
-    or tensor of at most 3 dimensions is one sample: its rows or channels would be predicted as samples."""
+    or tensor of at most 3 dimensions is one sample: its rows or channels would be predicted as samples. kind: `samples`
+    of Predicting."""
     for method, (rows, column) in ROWS_BY_METHOD.items():
         if hasattr(samples, method):
             raise DataError(
                 "predict takes samples, not a table of them",
                 where=f"a {type(samples).__name__}",
-                next_step=f"predict(table.{rows}) for its rows, or predict({column}) for pictures or texts",
+                next_step=f"predict(table.{rows})" if kind == "rows" else f"predict({column}), the column of {kind}",
             )
     is_array = isinstance(samples, Tensor) or (isinstance(samples, np.ndarray) and samples.dtype.kind in "biufc")
     if isinstance(samples, str | bytes | os.PathLike | Mapping | np.generic) or (is_array and samples.ndim <= SINGLE):
