@@ -1,12 +1,13 @@
 """Sweeps: which jobs follow from a command line, where they lie, and what is left of those that did not run."""
 
 import csv
+import gc
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,16 @@ from omegaconf import DictConfig
 
 import faked
 from conftest import SMALL, Answer
+from frostline.backbones.base import Backbone
+from frostline.cli import sweep_run
 from frostline.cli.sweep_session import Session
 from frostline.commands.train import NOT_HERE
+from frostline.distributed.launcher import LEADER
 from frostline.errors import FrostlineError, RunError
 from frostline.runs.predictions import read
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Sweep
+from frostline.training.finetuner import FineTuner
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
@@ -258,27 +263,53 @@ def test_what_the_system_refuses_between_jobs_is_told(program: Program, tmp_path
 # --- nothing leaks from job to job ---
 
 
+# Variables that each run sets anew, or that Lightning sets when it first looks for devices.
+SET_ANEW = {LEADER, "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTORCH_NVML_BASED_CUDA_CHECK"}
+
+
 def state_of_process() -> dict[str, object]:
     """What a run could leave changed behind it."""
     return {
         "handlers": {number: signal.getsignal(number) for number in signal.valid_signals()},
-        "environment": dict(os.environ),
+        "environment": {name: value for name, value in os.environ.items() if name not in SET_ANEW},
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "folder": Path.cwd(),
     }
 
 
-def test_ten_jobs_leave_no_trace_in_their_process(program: Program, tmp_path: Path) -> None:
-    """The first and the last are the same job, and have the same bits."""
+def networks(before: Sequence[object] = ()) -> list[object]:
+    """The models and backbones of this process that are not in `before`."""
+    gc.collect()
+    known = {id(it) for it in before}
+    every = [it for it in gc.get_objects() if issubclass(type(it), FineTuner | Backbone)]
+    return [it for it in every if id(it) not in known]
+
+
+def test_ten_jobs_leave_no_trace_in_their_process(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first and the last are the same job, and have the same bits. No network outlives its job."""
+    jobs: list[DictConfig] = []
+    left: list[str] = []
+
+    def run(command: str, cfg: DictConfig) -> list[FrostlineError]:
+        jobs.append(cfg)
+        left.extend(type(it).__name__ for it in (networks(others) if len(jobs) == 10 else ()))
+        return run_command(command, cfg)
+
+    others, run_command = networks(), sweep_run.run_command
+    monkeypatch.setattr(sweep_run, "run_command", run)
     steps = ["schedule.every_phase.solve=false", "schedule.phases.head.epochs=2", "head=mlp", "head.dropout=0.5"]
     many = f"optimizer.lr=0.01,{','.join(str(0.02 * it) for it in range(1, 9))},0.01"
     before = state_of_process()
     answer = program("train", "-m", *HEAD, "report=false", *steps, many, "hydra.sweep.dir=S", "sweep.test=none")
     assert answer.code == 0, answer.err
     assert state_of_process() == before
-    first, *others, last = (read(tmp_path / "S" / str(job), "val").columns["logits"] for job in range(10))
+    assert len(jobs) == 10
+    assert left == networks(others) == []
+    first, *rest, last = (read(tmp_path / "S" / str(job), "val").columns["logits"] for job in range(10))
     assert (first == last).all()
-    assert all((first != other).any() for other in others)
+    assert all((first != other).any() for other in rest)
     scores = [Record.read(tmp_path / "S" / job).metrics for job in "09"]
     assert scores[0] == scores[1]
 
@@ -336,8 +367,6 @@ def test_the_summary_names_each_next_step_once(program: Program, tmp_path: Path)
 def test_a_job_that_a_signal_ends_before_its_run_began_runs_again(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from frostline.cli import sweep_run
-
     def stopped(command: str, cfg: DictConfig) -> list[FrostlineError]:
         if cfg.seed == 1:
             raise SystemExit(128 + signal.SIGINT)

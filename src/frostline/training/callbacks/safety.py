@@ -31,13 +31,18 @@ class Safety(L.Callback):
         self._told: int | None = None
         self._before: dict[int, Any] = {}
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Remember the signal handlers before Lightning adds its own, which would hold the trainer after the run."""
+        if stage == "fit" and threading.current_thread() is threading.main_thread():
+            found = {number: signal.getsignal(number) for number in ENDING}
+            self._before = {number: it for number, it in found.items() if it is not signal.SIG_IGN}  # as by nohup
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Replace Lightning's signal handlers, in place by now: they would contact other ranks at any moment."""
         files_of(trainer).begin()
         self._trainer = trainer
-        if threading.current_thread() is threading.main_thread():
-            heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # as by nohup
-            self._before = {number: signal.signal(number, self._note) for number in heard}
+        for number in self._before:
+            signal.signal(number, self._note)
 
     def _note(self, signum: int, frame: Any) -> None:
         if signum == signal.SIGINT and self._told is not None:
