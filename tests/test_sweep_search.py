@@ -421,18 +421,24 @@ def test_importances_are_printed_and_stored_with_the_sweep(program: Program, tmp
 
 
 @pytest.mark.usefixtures("untrained")
-def test_a_space_may_lie_in_a_recipe(program: Program, tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", ["experiment", "sweep"])
+def test_a_space_may_lie_in_a_recipe_or_be_an_option_of_sweep(group: str, program: Program, tmp_path: Path) -> None:
     """The one of docs/sweeps.md."""
     (recipe,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.DOTALL)
-    (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    (tmp_path / "conf" / "experiment" / "space.yaml").write_text(recipe)
-    own = ["--config-dir", "conf", "experiment=space", "sweep.trials=3"]
+    if group == "sweep":
+        assert "  - override /sweep: tpe\n" in recipe
+        recipe = recipe.replace("override /sweep: tpe", "tpe@sweep")
+    (tmp_path / "conf" / group).mkdir(parents=True)
+    (tmp_path / "conf" / group / "space.yaml").write_text(recipe)
+    own = ["--config-dir", "conf", f"{group}=space", "sweep.trials=3"]
     answer = program("train", "-m", *own, *faked.SMALL, "hydra.sweep.dir=S")
     assert answer.code == 0, answer.err
     rows = rows_of(tmp_path / "S")
     assert len(rows) == 3
     assert {float(row["head.dropout"]) for row in rows} <= {0.0, 0.1, 0.2, 0.3, 0.4, 0.5}
     assert len({row["optimizer.lr"] for row in rows}) == 3
+    assert program("train", "sweep.resume=S", "sweep.trials=4", "trust=true").code == 0
+    assert len(rows_of(tmp_path / "S")) == 4
 
 
 def put_space(folder: Path, params: str) -> None:
