@@ -515,6 +515,20 @@ def test_the_same_draw_gives_the_same_settings_and_ends_the_same_runs_early(prog
     assert {row["status"] for row in found[0]} == {"finished", "pruned"}
 
 
+@pytest.mark.usefixtures("untrained")
+def test_failed_and_pruned_trials_count_when_a_search_is_extended(program: Program, tmp_path: Path) -> None:
+    search = ["sweep=random", "sweep.pruner=median", "sweep.draw=10", "model.weights=null,none.pth", SPACE[0]]
+    assert program("train", "-m", *faked.SMALL, *search, "sweep.trials=9", "hydra.sweep.dir=S").code == 1
+    first = rows_of(tmp_path / "S")
+    assert {row["status"] for row in first} == {"finished", "pruned", "failed"}
+    assert program("train", "sweep.resume=S", "sweep.trials=11").code == 1
+    rows = rows_of(tmp_path / "S")
+    assert sorted(int(row["run"]) for row in rows) == [*range(11)]
+    assert [row for row in rows if int(row["run"]) < 9] == first, "none of them ran again"
+    assert program("train", "sweep.resume=S", "sweep.trials=11").code == 1
+    assert rows_of(tmp_path / "S") == rows
+
+
 def test_a_killed_search_ends_like_an_undisturbed_one(undisturbed: tuple[str, Path], tmp_path: Path) -> None:
     module, whole = undisturbed
     command = [*SWEEP, *FORMS[module], "hydra.sweep.dir=S"]
