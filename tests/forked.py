@@ -108,7 +108,8 @@ class Forked:
 
 def started(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Any:
     """`python <arguments>` as a process with three pipes of text: a script, `-m` and a module, or `-c` and code. Forked
-    where that makes no difference, with an interpreter of its own elsewhere, and wherever FROSTLINE_TEST_FORK=0."""
+    where that makes no difference, with an interpreter of its own elsewhere, and wherever FROSTLINE_TEST_FORK=0. It
+    leads a session and a process group of its own, of the number `pid`."""
     env = dict(os.environ) if env is None else env
     env = {name: value for name, value in env.items() if not name.startswith("PYTEST")}
     same = env.get("OMP_NUM_THREADS") == "1" and all(env.get(name) == os.environ.get(name) for name in FIXED)
@@ -118,6 +119,7 @@ def started(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None
     pipe = subprocess.PIPE
     return subprocess.Popen(
         [sys.executable, *arguments], cwd=cwd, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True,
+        start_new_session=True,
         # A shell starts its background jobs with SIGINT ignored, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
@@ -294,6 +296,7 @@ def _forked(asked: socket.socket, ends: list[int]) -> bool:
         os.close(end)
     if child == 0:
         asked.close()
+        os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         return True
     for number in range(3):

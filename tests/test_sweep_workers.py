@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +34,8 @@ GRID = ["train", "-m", "optimizer.lr=0.1,0.03,0.01", "sweep.seeds=2"]
 SEARCH = ["train", "-m", "sweep=random", "sweep.trials=5", "optimizer.lr=interval(0.01,0.1)"]
 
 
-def begun(module: str, *arguments: str, cwd: Path) -> Any:
-    return started("-m", module, *arguments, cwd=cwd, env={**os.environ, **faked.FOUND})
+def begun(module: str, *arguments: str, cwd: Path, **environment: str) -> Any:
+    return started("-m", module, *arguments, cwd=cwd, env={**os.environ, **faked.FOUND, **environment})
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -300,22 +301,25 @@ def test_workers_share_the_jobs_and_end_like_one_process(undisturbed: tuple[str,
 
 
 @pytest.mark.parametrize("kind", short_form(["grid", "search"], "grid"))
+@pytest.mark.parametrize("dies", ["the first", "the second"])
 def test_a_machine_that_dies_loses_a_job_that_another_takes_over(
-    kind: str, undisturbed: tuple[str, Path], tmp_path: Path
+    dies: str, kind: str, undisturbed: tuple[str, Path], tmp_path: Path
 ) -> None:
+    """A machine is a process group. The first began the sweep, the second joined it."""
     module, alone = undisturbed
-    command = [*(GRID if kind == "grid" else SEARCH), *FORMS[module]]
-    first = begun(module, *command, "hydra.sweep.dir=S", cwd=tmp_path)
+    command = [*(GRID if kind == "grid" else SEARCH), *FORMS[module], "hydra.sweep.dir=S"]
+    first = begun(module, *command, cwd=tmp_path, FAKED_SECONDS="0.1")  # it still has jobs when the second joins
     while first.poll() is None and not (tmp_path / "S" / "multirun.yaml").is_file():
         time.sleep(0.001)
-    second = begun(module, "train", f"sweep.join={tmp_path / 'S'}", cwd=Path.cwd())
+    second = begun(module, "train", f"sweep.join={tmp_path / 'S'}", cwd=Path.cwd(), FAKED_SECONDS="0.1")
     while second.poll() is None and not any(line.startswith("[") for line in iter(second.stdout.readline, "")):
         pass
-    time.sleep(faked.SECONDS if module == "faked" else 0.2)
-    second.kill()
-    second.communicate(timeout=60)
-    out, err = first.communicate(timeout=600)
-    assert first.returncode == 0, out + err
+    time.sleep(0.2)
+    dead, left = (first, second) if dies == "the first" else (second, first)
+    os.killpg(dead.pid, signal.SIGKILL)
+    dead.communicate(timeout=60)
+    out, err = left.communicate(timeout=600)
+    assert (dead.returncode, left.returncode) == (-signal.SIGKILL, 0), out + err
     number = 6 if kind == "grid" else 5
     assert statuses(tmp_path / "S") == ["finished"] * number
     if kind == "grid":
