@@ -5,8 +5,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 
 import faked
 from conftest import SMALL, Answer, short_form
-from forked import started
+from forked import stand_in, started
 from frostline.cli.sweep import tell_notes
 from frostline.commands.train import NOT_HERE
 from frostline.errors import RunError
@@ -23,6 +25,7 @@ from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps import workers
 from frostline.sweeps.progress import Progress
+from frostline.sweeps.study import JOURNAL
 from frostline.sweeps.workers import MOST_ATTEMPTS, cores, devices, give_up, log_of, require_done, shares
 
 pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
@@ -324,6 +327,31 @@ def test_a_machine_that_dies_loses_a_job_that_another_takes_over(
     assert statuses(tmp_path / "S") == ["finished"] * number
     if kind == "grid":
         assert rows_of(tmp_path / "S") == rows_of(alone)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_workers_search_in_a_database_and_a_resume_goes_on_with_it(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "PROGRAM", "faked")
+    monkeypatch.setenv("PYTHONPATH", faked.FOUND["PYTHONPATH"])
+    joining = workers.joining
+    monkeypatch.setattr(workers, "joining", lambda *known: stand_in(*joining(*known)[1:]))
+    own = [f"sweep.storage=sqlite:///{tmp_path / 'it.db'}", "launcher=local", "launcher.workers=2"]
+    answer = program(*SEARCH, *faked.SMALL, *own, "hydra.sweep.dir=S")
+    assert answer.code == 0, answer.err
+    assert "sweep  5 of 5 done, 0 failed" in answer.out
+    first = rows_of(tmp_path / "S")
+    assert not (tmp_path / "S" / JOURNAL).exists()
+    answer = program("train", "sweep.resume=S", "sweep.trials=7", "trust=true", "launcher=alone")
+    assert answer.code == 0, answer.err
+    with closing(sqlite3.connect(tmp_path / "it.db")) as database:
+        trials = database.execute("select number, state from trials order by number").fetchall()
+    assert trials == [(number, "COMPLETE") for number in range(7)], "one study, of which no trial is left open"
+    rows = rows_of(tmp_path / "S")
+    assert sorted(row["run"] for row in rows) == [*"0123456"]
+    assert len({row["optimizer.lr"] for row in rows}) == 7
+    assert [row for row in rows if row["run"] in "01234"] == first
 
 
 def test_a_job_that_failed_in_a_worker_is_named_with_its_next_step(tmp_path: Path) -> None:
