@@ -461,6 +461,16 @@ def test_what_is_typed_replaces_a_line_of_the_space_of_a_recipe(program: Program
 
 
 @pytest.mark.usefixtures("untrained")
+def test_an_option_that_is_typed_leaves_its_settings_in_the_space_of_a_recipe(program: Program, tmp_path: Path) -> None:
+    put_space(tmp_path / "conf", "{optimizer.lr: 'interval(0.1,0.2)', head.dropout: 'interval(0.1,0.2)'}")
+    own = ["--config-dir", "conf", "experiment=space", "sweep=random", "sweep.trials=2", "head=mlp"]
+    assert program("train", "-m", *own, *faked.SMALL, "hydra.sweep.dir=S").code == 0
+    search = Sweep.read(tmp_path / "S").search
+    assert [it["key"] for it in search["space"]] == ["optimizer.lr", "head.dropout"]
+    assert "head=mlp" in search["fixed"]
+
+
+@pytest.mark.usefixtures("untrained")
 def test_settings_typed_together_replace_lines_of_the_space_within_them(program: Program, tmp_path: Path) -> None:
     put_space(tmp_path / "conf", "{schedule.phases.head.epochs: '1,2', optimizer.lr: '0.1,0.2'}")
     typed = ["--config-dir", "conf", "experiment=space", "schedule=head_only", "schedule.phases.head={epochs:3}"]

@@ -232,9 +232,12 @@ class Jobs(Sweeper):
 
 
 def _replaces(typed: Override, listed: Override) -> bool:
-    """Whether what is typed sets what a recipe lists, or all that contains it."""
-    within = f"{listed.key_or_group}.".startswith(f"{typed.key_or_group}.")
-    return within and typed.package == listed.package
+    """Whether what is typed sets what a recipe lists, or all that contains it. An option, such as head=mlp, does not:
+    its settings may be searched."""
+    is_same = typed.key_or_group == listed.key_or_group
+    is_node = typed.is_delete() or isinstance(typed.value(), dict)
+    within = is_node and listed.key_or_group.startswith(f"{typed.key_or_group}.")
+    return (is_same or within) and typed.package == listed.package
 
 
 def _planned(config: DictConfig) -> float:
