@@ -154,6 +154,19 @@ def test_a_true_null_is_rarely_rejected() -> None:
     assert lost <= 10  # the best of two is compared with the other, which doubles the chance: 6 expected
 
 
+def test_a_setting_whose_score_varies_much_hides_no_other() -> None:
+    """A rare sample of huge error, as of a rate that was too high: the drawn scores of that setting lie far apart."""
+    right = np.random.default_rng(3).random((3, N))
+    names, ones = tuple(f"s{at}" for at in range(N)), np.ones(N)
+
+    def setting(values: Any) -> list[SampleScore]:
+        return [SampleScore(names, Sums(np.stack([values, ones], 1), lambda total: total[:, 0] / total[:, 1]))]
+
+    wild = np.where(np.arange(N) == 5, -500.0, right[2])
+    found = intervals([setting(right[0] + 0.5), setting(right[1]), setting(wild)], "max") or []
+    assert [it.as_good for it in found][:2] == [True, False]
+
+
 @pytest.mark.parametrize("worse", [False, True])
 def test_of_many_equal_settings_the_best_proves_nothing(worse: bool) -> None:
     """The best of 20 settings of equal skill leads by chance; one that is truly worse is still told from them."""

@@ -12,6 +12,7 @@ from frostline.report.sample_scores import SampleScore
 
 SHARE = 0.05  # of false alarms: intervals hold 95 %
 AT_ONCE = 4_000_000  # numbers drawn at a time
+ROUNDING = 1e-12  # differences of scores up to this are none
 
 
 class Interval(NamedTuple):
@@ -46,21 +47,38 @@ def _worse(leads: Any, errors: Any, best: int) -> list[bool]:
     """Which settings are significantly worse. leads: (settings,), of the best one over each. errors: (settings, B), of
     the drawn scores; NaN where a draw has no score, which then speaks for no setting.
 
-    The worst setting is left out if the best leads it by more than the best of equal settings would lead the worst of
-    them in 95 % of draws; then the same is asked of the rest, until a setting stays.
+    Leads are in standard errors of their own pair, so that a setting whose score varies much hides no other. The worst
+    setting is left out if the best leads it by more than any of equal settings would lead another of them in 95 % of
+    draws; then the same is asked of the rest, until a setting stays.
     """
     import numpy as np
 
-    order = sorted(range(len(leads)), key=lambda at: (at != best, leads[at]))
-    ordered = errors[order]
-    spans = np.maximum.accumulate(ordered) - np.minimum.accumulate(ordered)
-    limits = np.quantile(np.where(np.isnan(spans), np.inf, spans), 1 - SHARE, axis=1, method="higher")
+    own = np.where(leads > 0, _studentised(leads[:, None], errors[best] - errors)[:, 0], leads)
+    order = sorted(range(len(leads)), key=lambda at: (at != best, own[at]))
+    widest, limits = np.zeros(errors.shape[1]), [np.inf]
+    for turn in range(1, len(order)):
+        pairs = errors[order[:turn]] - errors[order[turn]]
+        widest = np.maximum(widest, np.abs(_studentised(pairs, pairs)).max(0))
+        limits.append(np.quantile(np.where(np.isnan(widest), np.inf, widest), 1 - SHARE, method="higher"))
     worse = [False] * len(leads)
     for turn in range(len(order) - 1, 0, -1):
-        if not leads[order[turn]] > limits[turn]:
+        if not own[order[turn]] > limits[turn]:
             break
         worse[order[turn]] = True
     return worse
+
+
+def _studentised(values: Any, draws: Any) -> Any:
+    """values, (S, B) or (S, 1), in standard deviations of `draws` (S, B), of those that are finite. A value that is the
+    same in all draws is infinitely far from 0."""
+    import numpy as np
+
+    finite = np.isfinite(draws)
+    number = np.maximum(finite.sum(1, keepdims=True), 1)
+    centred = np.where(finite, draws - np.where(finite, draws, 0.0).sum(1, keepdims=True) / number, 0.0)
+    deviations = np.sqrt((centred**2).sum(1, keepdims=True) / number)
+    far = np.where(np.abs(values) > ROUNDING, np.inf, 0.0) * np.sign(values)
+    return np.divide(values, deviations, out=far, where=deviations > ROUNDING)
 
 
 def _drawn(settings: Sequence[Sequence[SampleScore]], number: int, draws: int, seed: int) -> Any:
