@@ -28,19 +28,25 @@ def importances_in(folder: Path) -> dict[str, float]:
 
 
 def main_effects(rows: Sequence[Mapping[str, str]], names: Sequence[str], score: str) -> dict[str, float]:
-    """Share of the variance of a score that each setting explains alone (analysis of variance), the largest first; what
-    is missing to 1 is noise, and what settings do together. Empty unless the rows have every combination of two or more
-    settings once: elsewhere the effects of settings cannot be separated. rows: of a leaderboard."""
+    """Share of the variance of a score that each setting explains alone, the largest first: omega squared of an
+    analysis of variance (Hays 1963), which leaves out what noise would explain. What is missing to 1 is noise, and what
+    settings do together. Empty unless the rows have every combination of two or more settings once: elsewhere the
+    effects of settings cannot be separated. rows: of a leaderboard."""
     names = [name for name in names if len({row[name] for row in rows}) > 1]
     combinations = math.prod(len({row[name] for row in rows}) for name in names)
     found = {tuple(row[name] for name in names): row[score] for row in rows if row[score]}
     if len(names) < 2 or len(rows) < FEWEST or not len(rows) == len(found) == combinations:
         return {}
     scores = {values: float(cell) for values, cell in found.items()}
-    whole = statistics.pvariance(scores.values())
-    if whole == 0:
+    if not all(map(math.isfinite, scores.values())):
         return {}
-    shares = {name: _between(scores, place) / whole for place, name in enumerate(names)}
+    whole = statistics.pvariance(scores.values())  # sums of squares, of which each has the same number of rows
+    between = {name: _between(scores, place) for place, name in enumerate(names)}
+    freedom = {name: len({row[name] for row in rows}) - 1 for name in names}
+    noise = (whole - sum(between.values())) / (len(rows) - 1 - sum(freedom.values()))
+    if whole + noise <= 0:
+        return {}
+    shares = {name: max(between[name] - freedom[name] * noise, 0.0) / (whole + noise) for name in names}
     return dict(sorted(shares.items(), key=lambda share: -share[1]))
 
 
