@@ -171,7 +171,10 @@ def to_eight_bits(values: np.ndarray, mode: str, chosen: Range | None) -> np.nda
         top = 65535.0 if mode.startswith("I;16") else values.max(initial=0.0, where=np.isfinite(values))
         chosen = 0.0, 1.0 if mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
     low, high = chosen
-    return np.rint(np.clip((values - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
+    scale = 255.0 / (high - low) if high > low else 0.0  # low + 1 is low beyond 2^53
+    with np.errstate(invalid="ignore"):  # 0 · inf
+        scaled = np.nan_to_num((values - low) * scale)
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 
 def _deep(file: Path) -> Deep | None:
