@@ -18,7 +18,8 @@ PATHS = 0.9  # share of the filled cells that end like pictures from which they 
 WORDS = 3.0  # mean number of words from which cells are texts
 MOST_CATEGORIES = 100  # different names; more are ids
 OWN = 0.9  # share of different cells from which a column that is no text says nothing about other rows
-NUMBERS = 0.5  # share of the known cells that are numbers from which the others may be errors
+NUMBERS = 0.9  # share of the known cells that are numbers from which the others are probably errors
+FEWER_NUMBERS, MARKS = 0.5, 3  # the same, if the others are so few different ones: they may mark what is missing
 DATES = 0.9  # share of the filled cells that are dates from which the column has dates
 DATE = re.compile(r"\d{1,2}[./]\d{1,2}[./]\d{2}(\d{2})?( \d{1,2}:\d{2}(:\d{2})?)?")  # beside ISO 8601
 KINDS = {"images": "pictures", "texts": "texts", "numbers": "numbers", "categories": "categories", "ids": "ids"}
@@ -115,7 +116,8 @@ def _no_numbers(name: str, rows: Sequence[Row], kind: str) -> list[str]:
     """A sentence if most cells of a column that is taken for something else are numbers."""
     known = [(cell, row) for row in rows if (cell := row.cells.get(name, "").strip()).lower() not in UNKNOWN_NUMBERS]
     others = [(cell, row) for cell, row in known if not is_number(cell)]
-    if ID_NAME.search(name) or not others or len(others) > (1 - NUMBERS) * len(known):
+    least = FEWER_NUMBERS if len({cell for cell, _ in others}) <= MARKS else NUMBERS
+    if ID_NAME.search(name) or not others or len(others) > (1 - least) * len(known):
         return []
     cell, row = others[0]
     taken = f"taken for {KINDS[kind]}" if kind else "left out"
