@@ -319,9 +319,11 @@ def test_the_module_gives_the_outputs_that_predict_answers_from(
     torch.testing.assert_close((logits / (opened.temperature or 1)).softmax(1), expected, rtol=0, atol=within)
 
 
-def test_pixels_of_another_type_are_an_error_of_the_module(pictures: tuple[Path, list[Path]]) -> None:
-    with pytest.raises(frostline.DataError, match="pixels must be uint8, 0 to 255"):
-        frostline.open(pictures[0], trust=True).module(noise(2, 8, 8) / 255)
+def test_pixels_of_another_type_or_shape_are_an_error_of_the_module(pictures: tuple[Path, list[Path]]) -> None:
+    module = frostline.open(pictures[0], trust=True).module
+    for pixels in (noise(2, 8, 8) / 255, noise(2, 8, 8)[0], noise(2, 8, 8)[:, :1], noise(2, 8, 8).movedim(1, 3)):
+        with pytest.raises(frostline.DataError, match=r"pixels must be \(B, 3, H, W\) in uint8, 0 to 255"):
+            module(pixels)
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["before a call", "after a call"])

@@ -68,12 +68,16 @@ class Predictor:
         divides by `temperature`, (B, K, H, W) of pixels, at the head's stride, or numbers (B, T) in the unit of the
         targets. Unlike `predict`, it resizes pictures without rounding to uint8, and never cuts them into tiles.
 
-        Raises ConfigError if samples are no pictures."""
-        preprocess = self._predicting.preprocess()
+        Raises ConfigError if samples are no pictures, or if outputs need their sizes."""
+        preprocess, why = self._predicting.preprocess(), ""
         if preprocess is None:
+            why = f"this run takes {self._predicting.samples}, and only pictures enter a module as plain tensors"
+        elif not self._network.task.stands_alone:
+            why = "the outputs of this task need the sizes of pictures, which a module does not get"
+        if preprocess is None or why:
             weights = command_of("export", run=self.run, output="weights.safetensors")
             raise ConfigError(
-                f"this run takes {self._predicting.samples}, and only pictures enter a module as plain tensors",
+                why,
                 where="Predictor.module",
                 next_step=f"predict(samples) reads them; {weights} writes the weights alone",
             )

@@ -47,7 +47,8 @@ def quotients(numbers: Tensor, by: Tensor) -> list[float | None]:
 class Task(nn.Module):
     """A task sets `kind`, the kind of its targets, and `unit`, what each output belongs to; its constructor takes
     `Targets` first. `usual_head`: an option of `head=` that fits. `guides_head`: whether the head takes the targets in
-    training, and then returns the terms of the loss. `gives_files`, `gives_numbers`: whether predictions are files, or
+    training, and then returns the terms of the loss. `stands_alone`: whether outputs are of use without the sizes of
+    pictures, for `Predictor.module`. `gives_files`, `gives_numbers`: whether predictions are files, or
     numbers in the unit of the targets. `hub_task`: its name on the hub of Hugging Face, {} for the kind of samples;
     `hub_samples`: the kinds for which the hub has it, None for all. `evidence_unit`: what `evidence` is, in words.
     `shares`: the scores that are proportions of samples. `noted`: validation scores of the tested weights that run.json
@@ -68,6 +69,7 @@ class Task(nn.Module):
     guides_head: ClassVar[bool] = False
     gives_files: ClassVar[bool] = False
     gives_numbers: ClassVar[bool] = False
+    stands_alone: ClassVar[bool] = True
     hub_task: ClassVar[str] = ""
     hub_samples: ClassVar[frozenset[str] | None] = None
     evidence_unit: ClassVar[str] = ""

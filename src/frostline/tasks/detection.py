@@ -37,6 +37,7 @@ class Detection(Task):
     usual_head = "faster_rcnn"
     guides_head = True
     gives_files = True
+    stands_alone = False
 
     def __init__(
         self,

@@ -29,8 +29,8 @@ def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> 
 
 
 class Preprocess(nn.Module):
-    """`evaluation_view` as a module. Raises DataError for pictures that are not uint8: values of 0..1 would be
-    nearly black."""
+    """`evaluation_view` as a module. Raises DataError for other shapes, and for pictures that are not uint8: values
+    of 0..1 would be nearly black."""
 
     def __init__(self, spec: ImageSpec, *, cut: bool) -> None:
         super().__init__()
@@ -38,11 +38,11 @@ class Preprocess(nn.Module):
         self.cut = cut
 
     def forward(self, pictures: Tensor) -> Tensor:
-        if pictures.dtype != torch.uint8:
+        if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape:
             raise DataError(
-                f"pixels must be uint8, 0 to 255, not {pictures.dtype}",
+                f"pixels must be (B, 3, H, W) in uint8, 0 to 255, not {tuple(pictures.shape)} in {pictures.dtype}",
                 where="the input of the module",
-                next_step="pass torchvision.io.decode_image(...), or (255 * pictures).round().to(torch.uint8)",
+                next_step="torchvision.io.decode_image(file, mode='RGB')[None], or (255 * pictures).to(torch.uint8)",
             )
         return evaluation_view(pictures, self.spec, cut=self.cut)
 
