@@ -103,8 +103,8 @@ def _chosen(found: Predictions, seed: int, temperature: float) -> Iterator[Chose
         return
     few = sorted(np.random.default_rng(seed).permutation(len(columns["index"]))[:EACH].tolist())
     names = [*map(str, found.about.get("names") or [])]
-    worst = Worst.of(found.about.get("worst")) or LOWEST_OVERLAP  # earlier versions stored none
-    if (values := values_of(found, worst.score)) is not None:
+    worst = Worst.of(found.about["worst"]) if "worst" in found.about else LOWEST_OVERLAP  # of earlier versions
+    if worst is not None and (values := values_of(found, worst.score)) is not None:
         yield from _of_worst(columns, worst, values, names, few)
     elif (classes := classified(found)) is not None and len(names) >= classes[1].shape[1]:
         yield from _of_classes(classes[0], classes[1] / temperature, names, few)
@@ -162,7 +162,7 @@ def _of_worst(
     """values: (N,) the score of each sample; NaN for one that has none."""
     import numpy as np
 
-    target, given = (_worded(columns.get(name), names) for name in ("target", "predicted"))
+    target, given = (_formatted_by(columns.get(name), names) for name in ("target", "predicted"))
 
     def answer_of(row: int) -> Answer:
         value = f"{worst.word} {values[row]:.2f}" if np.isfinite(values[row]) else ""
@@ -173,7 +173,7 @@ def _of_worst(
     yield "A random few", "Drawn with a fixed seed.", few, answer_of
 
 
-def _worded(column: Array | None, names: list[str]) -> Callable[[int], str]:
+def _formatted_by(column: Array | None, names: list[str]) -> Callable[[int], str]:
     """What to write for the value of a row: the name of a class, or numbers; "" for values of another form."""
     if column is not None and column.dtype.kind == "f" and column.ndim <= 2:
         return lambda row: _numbers(column[row].reshape(-1), names)

@@ -7,11 +7,14 @@ from frostline.runs.predictions import Predictions
 
 def values_of(found: Predictions, score: str) -> Array | None:
     """(R,) values of a score, such as iou; NaN for a sample that has none, such as a picture whose pixels all do not
-    count. None if predictions do not tell it. Each sample has one row."""
+    count. None if predictions do not have it. Each sample has one row."""
     import numpy as np
 
     columns, about = found.columns, found.about
-    made = score_parts.stored(score)(columns, about)
+    own = columns.get(score)
+    if own is not None and own.ndim == 1 and own.dtype.kind in "fiu":
+        return own.astype(float)
+    made = score_parts.stored_score(score)(columns, about)
     if made is None and (make := sample_scores.SCORES.get(score)) is not None:
         made = make(columns)
     for further in score_parts.SCORES.get(score, ()):

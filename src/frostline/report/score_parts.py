@@ -34,7 +34,7 @@ def parts_of(found: Predictions, name: str) -> SampleScore | None:
     if known is not None or recorded is None:
         return known
     own = name.partition("/")[2]
-    for make in (*SCORES.get(own, ()), stored(own)):
+    for make in (*SCORES.get(own, ()), stored_score(own)):
         made = make(found.columns, found.about)
         if made is not None and made.sums.size <= MOST:
             score = _by_sample(found.columns, made)
@@ -227,7 +227,7 @@ def _squares(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | N
     return ratio(((errors / np.array(std)) ** 2).mean(1), np.ones(len(target)))
 
 
-def stored(name: str) -> Callable[[Mapping[str, Array], Mapping[str, Any]], Sums | None]:
+def stored_score(name: str) -> Callable[[Mapping[str, Array], Mapping[str, Any]], Sums | None]:
     """A score that a task stores for each sample in a column of its name: the mean over samples, or over pixels if the
     task counts these."""
 
