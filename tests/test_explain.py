@@ -67,7 +67,7 @@ def test_what_is_proposed_is_what_the_run_takes(spec: type, said: str) -> None:
     model: Any = SimpleNamespace(backbone=SimpleNamespace(spec=object.__new__(spec)))
     network: Any = SimpleNamespace(model=model, batches=lambda _: [SimpleNamespace(size=2)])
     with pytest.raises(DataError, match="one sample, and there are several") as error:
-        next(_OneSample(network, explainer_of(model.backbone).one).predictions(cast(Any, None)))
+        next(_OneSample(network, explainer_of(model.backbone).example_input).predictions(cast(Any, None)))
     assert error.value.next_step.startswith(said)
 
 

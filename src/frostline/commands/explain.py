@@ -38,7 +38,7 @@ def explain(cfg: DictConfig, record: Record, settings: DictConfig) -> Path | Non
     calibrated(record, cfg.checkpoint, network.task, "temperature")  # as predict does
     chosen = _chosen(cfg.answer, network.targets.names)
     explainer = explainer_of(network.model.backbone)
-    sample = _OneSample(network, explainer.one)
+    sample = _OneSample(network, explainer.example_input)
     predicting = network.predicting(sample.predictions)
     output = _output(cfg, explainer.suffix)
     data = {"windows": False, **{str(name): value for name, value in cfg.data.items()}}
@@ -48,11 +48,11 @@ def explain(cfg: DictConfig, record: Record, settings: DictConfig) -> Path | Non
         raise predicting.unreadable(found.problems)
     answering = Answering(network.model.backbone, network.model.head, network.task.evidence, network.computing)
     made = explainer.explain(answering, predicting, sample.batch, found, chosen)
-    answer, told = network.targets.names[made.chosen], dict([made.told])
+    answer, facts = network.targets.names[made.chosen], dict([made.summary])
     if output is not None:
-        _write(output, made.picture or explained_page(made.texts, made.words, answer, made.told[1]))
-        told["picture" if made.picture else "page"] = str(output)
-    _tell(found, answer, told)
+        _write(output, made.picture or explained_page(made.texts, made.words, answer, made.summary[1]))
+        facts["picture" if made.picture else "page"] = str(output)
+    _tell(found, answer, facts)
     if made.texts:
         _print_words(made.texts, made.words, network.task.evidence_unit)
     return output
@@ -70,13 +70,14 @@ def _write(output: Path, content: str | bytes) -> None:
 
 
 class _OneSample:
-    """Predicts one sample, and keeps what the network took. Raises DataError for more. one: how a user gives one."""
+    """Predicts one sample, and keeps what the network took. Raises DataError for more. example_input: how a user gives
+    one."""
 
     batch: Batch
 
-    def __init__(self, network: Network, one: str) -> None:
+    def __init__(self, network: Network, example_input: str) -> None:
         self.network = network
-        self.one = one
+        self.example_input = example_input
 
     def predictions(self, data: Transfers) -> Iterator[Tensor]:
         for number, batch in enumerate(self.network.batches(data)):
@@ -84,7 +85,7 @@ class _OneSample:
                 raise DataError(
                     "explain takes one sample, and there are several",
                     where="input",
-                    next_step=f"{self.one}; frostline predict answers several",
+                    next_step=f"{self.example_input}; frostline predict answers several",
                 )
             self.batch = batch
             with torch.no_grad(), self.network.computing():

@@ -20,7 +20,7 @@ SIDE = 32  # pixels of a map, which the browser enlarges
 
 
 class PictureExplainer(Explainer):
-    one = "input=<one file>"
+    example_input = "input=<one file>"
     suffix = ".png"
 
     def explain(
@@ -32,8 +32,8 @@ class PictureExplainer(Explainer):
             made = saliency(network.backbone, network.head, network.evidence, batch.pictures, wanted)
         picture = explained(pixels_of(batch.pictures, spec)[0], made.maps[0])
         place = where(made.maps[0])
-        told = f"by {made.how}; most of it is at the {place}" if place != "nowhere" else "nothing speaks for it"
-        return Explanation(int(made.chosen[0]), ("where", told), picture)
+        summary = f"by {made.how}; most of it is at the {place}" if place != "nowhere" else "nothing speaks for it"
+        return Explanation(int(made.chosen[0]), ("where", summary), picture)
 
     def looks(
         self,

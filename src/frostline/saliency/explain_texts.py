@@ -24,7 +24,7 @@ NOT_EXACT = "text has shares that do not add up to its score", "texts have share
 
 
 class TextExplainer(Explainer):
-    one = "text='...'"
+    example_input = "text='...'"
     suffix = ".html"
 
     def explain(
@@ -42,8 +42,8 @@ class TextExplainer(Explainer):
                 where=", ".join(texts),
                 next_step="explain another text, or another answer of it (answer=<name>)",
             )
-        told = f"integrated gradients from padding, {made.steps} steps, off by {made.error:.1%}"
-        return Explanation(made.chosen, ("by", told), texts=texts, words=words_of(made, spans))
+        summary = f"integrated gradients from padding, {made.steps} steps, off by {made.error:.1%}"
+        return Explanation(made.chosen, ("by", summary), texts=texts, words=words_of(made, spans))
 
     def looks(
         self,

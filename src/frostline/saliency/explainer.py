@@ -32,20 +32,21 @@ class Answering(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """chosen: index of the explained output. told: what is printed of it, a name and a sentence. picture: content of a
+    """chosen: index of the explained output. summary: its name and sentence, as printed. picture: content of a
     PNG; b"" of texts. texts: by column. words: with their shares."""
 
     chosen: int
-    told: tuple[str, str]
+    summary: tuple[str, str]
     picture: bytes = b""
     texts: Mapping[str, str] = {}
     words: Sequence[Word] = ()
 
 
 class Explainer(ABC):
-    """one: how a user gives one sample. suffix: .png if explanations have a picture, .html if they have words."""
+    """example_input: how a user gives one sample. suffix: .png if explanations have a picture, .html if they have
+    words."""
 
-    one: ClassVar[str]
+    example_input: ClassVar[str]
     suffix: ClassVar[str]
 
     @abstractmethod
