@@ -23,7 +23,7 @@ from frostline.tasks.multi_label import MultiLabel
 from frostline.tasks.regression import Regression
 from frostline.tasks.token_classification import TokenClassification
 from frostline.training.solving import BYTES, FLOPS, _own_metrics, _score, is_affordable
-from tiny import FEW
+from tiny import FEW, FEW_STEPS
 
 pytestmark = pytest.mark.usefixtures("solved_to_the_end")
 
@@ -232,7 +232,7 @@ def test_a_resume_after_a_solved_phase_knows_its_solution(program: Program, tmp_
 @pytest.mark.long
 def test_a_run_from_before_there_were_solved_heads_is_scored_and_goes_on(program: Program, tmp_path: Path) -> None:
     """Its config and checkpoint have neither `solve` nor `min_steps`, and its phases made steps."""
-    run, plan = tmp_path / "run", ["schedule.every_phase.solve=false", "schedule.phases.all.epochs=2"]
+    run, plan = tmp_path / "run", ["schedule.every_phase.solve=false", "schedule.phases.all.epochs=2", FEW_STEPS]
     record = record_of(program("train", *DIGITS, "data.train_limit=100", *plan, f"run_dir={run}"), run)
     settings = OmegaConf.load(run / "config.yaml")
     for name in ("solve", "min_steps"):
