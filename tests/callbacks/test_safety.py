@@ -1,5 +1,7 @@
 """When a long epoch is saved on its way."""
 
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from frostline.distributed.signals import HEARD, stoppable
 from frostline.training.callbacks.checkpoint_files import LateFiles
 from frostline.training.callbacks.safety import Safety
 
@@ -76,3 +79,18 @@ def test_nothing_is_saved_between_steps_or_at_the_end_of_an_epoch(
     trainer.fit_loop.epoch_loop.batch_progress.is_last_batch = False
     safety.on_train_batch_end(trainer, None, None, None, 1)  # type: ignore[arg-type]
     assert saved == [tmp_path / "last.ckpt"]
+
+
+def test_a_signal_that_was_noted_is_one_that_was_handled(tmp_path: Path) -> None:
+    """The watcher of signals may look at one only once the handler of the command is back."""
+    safety, before = Safety(dirpath=str(tmp_path), every_minutes=10), signal.getsignal(signal.SIGTERM)
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=None, checkpoint_io=LateFiles()))
+    with stoppable():
+        handler = signal.getsignal(signal.SIGTERM)
+        safety.setup(trainer, None, "fit")  # type: ignore[arg-type]
+        safety.on_train_start(trainer, None)  # type: ignore[arg-type]
+        os.kill(os.getpid(), signal.SIGTERM)
+        safety.teardown(trainer, None, "fit")  # type: ignore[arg-type]
+        assert signal.getsignal(signal.SIGTERM) is handler
+        assert HEARD.is_set()
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 
 from frostline.config.ranges import Positive
-from frostline.distributed.signals import Stopped
+from frostline.distributed.signals import HEARD, Stopped
 from frostline.training.callbacks.checkpoint_files import files_of
 
 CALM, SAVE = 0, 1  # larger: the number of the signal that ends the run
@@ -45,6 +45,7 @@ class Safety(L.Callback):
             signal.signal(number, self._note)
 
     def _note(self, signum: int, frame: Any) -> None:
+        HEARD.set()  # or `last_resort`, which may look once the run has put `stop` back, would wait for it
         if signum == signal.SIGINT and self._told is not None:
             raise KeyboardInterrupt
         launcher = self._trainer.strategy.launcher
