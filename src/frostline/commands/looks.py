@@ -24,7 +24,7 @@ from frostline.training.build import Built
 from frostline.training.finetuner import FineTuner
 
 Computing = Callable[[], AbstractContextManager[Any]]  # a context of the run's precision
-AT_ONCE, FIRST = 16, 4  # pictures in a batch on which predictions are drawn, and in the first
+AT_ONCE = 16  # pictures in a batch on which predictions are drawn
 SHARE = 0.01  # of the seconds of a training, that maps may take where two passes are not enough
 
 
@@ -101,12 +101,11 @@ def _each(explaining: Explaining, split: Split, seconds: float | None, left_out:
 
 
 def _drawn_on(explaining: Explaining, split: Split) -> Iterator[tuple[int, Look]]:
-    model, data, start = explaining.model, explaining.data, 0
-    while start < len(split):
-        places = range(start, min(start + (AT_ONCE if start else FIRST), len(split)))
+    model, data = explaining.model, explaining.data
+    for start in range(0, len(split), AT_ONCE):
+        places = range(start, min(start + AT_ONCE, len(split)))
         batch: Batch = data.views.plain(loaded(data, split, places, explaining.device))
         yield from zip(split.index[[*places]].tolist(), _drawn(model, batch, split, explaining.computing), strict=True)
-        start = places.stop
 
 
 @contextmanager
