@@ -25,6 +25,8 @@ from frostline.commands.predictor import Predictor
 from frostline.commands.train import NOT_HERE
 from frostline.data.pictures import preprocess
 from frostline.paths import conf_dir
+from frostline.tasks.classification import Classification
+from frostline.tasks.detection import Detection
 from test_predictions import PICTURES, QUICK, TEXTS
 from tiny_text import make_tokenizer
 
@@ -324,6 +326,16 @@ def test_pixels_of_another_type_or_shape_are_an_error_of_the_module(pictures: tu
     for pixels in (noise(2, 8, 8) / 255, noise(2, 8, 8)[0], noise(2, 8, 8)[:, :1], noise(2, 8, 8).movedim(1, 3)):
         with pytest.raises(frostline.DataError, match=r"pixels must be \(B, 3, H, W\) in uint8, 0 to 255"):
             module(pixels)
+
+
+def test_outputs_that_need_the_sizes_of_pictures_have_no_module(
+    pictures: tuple[Path, list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not Detection.stands_alone
+    monkeypatch.setattr(Classification, "stands_alone", False)
+    with pytest.raises(frostline.ConfigError, match="need the sizes of pictures") as error:
+        _ = frostline.open(pictures[0], trust=True).module
+    assert "frostline export run=" in error.value.next_step
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["before a call", "after a call"])

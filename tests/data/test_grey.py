@@ -67,6 +67,7 @@ def test_what_is_no_number_is_black_and_what_is_beyond_is_cut_off() -> None:
     values = np.array([[np.nan, -np.inf, np.inf, 2.0, 0.5]])
     assert to_eight_bits(values, "F", (0.0, 1.0)).tolist() == [[0, 0, 255, 255, 128]]
     assert to_eight_bits(np.array([[np.nan, 0.0]]), "F", (-1.0, 1.0)).tolist() == [[0, 128]]
+    assert to_eight_bits(np.array([[1e30, np.inf]]), "F", (1e30, 1e30 + 1)).tolist() == [[0, 0]], "one value alone"
 
 
 def test_a_given_range_is_taken_and_what_is_cut_off_is_told(tmp_path: Path) -> None:
