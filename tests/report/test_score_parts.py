@@ -1,10 +1,14 @@
 """Scores that are computed again from kept predictions are those of the task."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from batches import batch
+from frostline.contracts.ratios import Ratio
+from frostline.report.sample_values import values_of
 from frostline.report.score_parts import parts_of
 from frostline.runs.predictions import Predictions
 from frostline.tasks.multi_label import MultiLabelMetrics
@@ -43,3 +47,49 @@ def test_a_score_has_an_interval_if_the_task_stores_its_value_for_each_sample() 
     assert parts_of(kept, "test/width") is None  # its mean is not the recorded score
     right = Predictions({"scores": {"test/right": 0.5}}, own | {"target": np.zeros(60), "right": np.arange(60) < 30})
     assert parts_of(right, "test/right") is not None  # a name that tasks with pixels use for counts by class
+
+
+def counted(target: list[list[int]], given: list[list[int]], **about: object) -> Predictions:
+    """Rows of counts by class, each right as often as both have it."""
+    truth, answers = np.array(target), np.array(given)
+    rows = len(truth)
+    columns = {"sample": np.array([f"{row}.png" for row in range(rows)]), "index": np.arange(rows)}
+    return Predictions(dict(about), columns | {"target": truth, "given": answers, "hits": np.minimum(truth, answers)})
+
+
+def test_a_task_declares_scores_as_ratios_of_sums() -> None:
+    """Twice the hits by what is wanted and given. The last class occurs nowhere, the third in answers alone."""
+    quality = Ratio({"hits": 2}, {"target": 1, "given": 1}, by_class=True)
+    shares = {"pooled": Ratio({"hits": 1}, {"target": 1}), "hits_each": Ratio({"hits": 1})}
+    ratios = {name: json.loads(json.dumps(it.stored())) for name, it in {"quality": quality, **shares}.items()}
+    scores = {"test/quality": (8 / 10 + 4 / 6 + 0) / 3, "test/pooled": 6 / 8, "test/hits_each": 6 / 3}
+    target, given = [[2, 1, 0, 0], [1, 1, 0, 0], [1, 2, 0, 0]], [[3, 1, 1, 0], [1, 0, 0, 0], [2, 1, 0, 0]]
+    found = counted(target, given, scores=scores, ratios=ratios)
+    for name, value in scores.items():
+        score = parts_of(found, name)
+        assert score is not None, name
+        assert score.value == pytest.approx(value)
+    drawn = parts_of(found, "test/quality")
+    assert drawn is not None
+    assert drawn.score.rarest == 3  # samples that have each class that occurs
+    alone = drawn.of(drawn.sums[1:2])
+    assert alone == pytest.approx([(1 + 0) / 2])  # its two classes alone
+    assert values_of(found, "quality") == pytest.approx([(4 / 5 + 1 + 0) / 3, 1 / 2, (2 / 3 + 2 / 3) / 2])
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        None,
+        [],
+        {"quality": "hits"},
+        {"quality": {"above": {}, "below": {}, "by_class": True}},
+        {"quality": {"above": {"hits": "2"}, "below": {}, "by_class": False}},
+        {"quality": {"above": {"sample": 1}, "below": {}, "by_class": False}},
+        {"quality": {"above": {"lost": 1}, "below": {}, "by_class": False}},
+        {"quality": {"above": {"hits": 1}, "below": {"hits": 1}, "by_class": 1}},
+    ],
+)
+def test_ratios_of_another_form_are_no_scores(stored: object) -> None:
+    found = counted([[1, 0]], [[1, 1]], scores={"test/quality": 1.0}, ratios=stored)
+    assert parts_of(found, "test/quality") is None

@@ -12,8 +12,8 @@ from frostline.data.split_columns import EMPTY, SplitColumns
 from frostline.data.tables.table import Row
 from frostline.errors import ConfigError
 from frostline.report.gaps import Rate, gap_of
+from frostline.report.sample_scores import ratio
 from frostline.report.score_intervals import Units
-from frostline.report.score_parts import ratio
 from frostline.report.slices import slice_lines, slices_of
 from frostline.report.wilson import wilson
 from frostline.runs.predictions import Predictions

@@ -244,23 +244,6 @@ def _r2(columns: Mapping[str, Array]) -> Sums | None:
     return Sums(np.concatenate([ones, around, around**2, (target - predicted) ** 2], axis=1), of)
 
 
-def _overlap(columns: Mapping[str, Array]) -> Sums | None:
-    """Intersection over union, from the counts of each class in each sample; the mean over the classes that occur."""
-    import numpy as np
-
-    parts = [columns.get(name) for name in ("right", "target", "predicted")]
-    if any(part is None or part.ndim != 2 for part in parts):
-        return None
-    right, target, predicted = (np.asarray(part, float) for part in parts)
-    counted = (target.sum(0) + predicted.sum(0)) > 0
-
-    def of(total: Array) -> Array:
-        both, truth, answers = np.split(total, 3, axis=1)
-        return mean_of_present(both[:, counted], (truth + answers - both)[:, counted])
-
-    return Sums(np.concatenate([right, target, predicted], axis=1), of, rarest=rarest_of((target > 0).sum(0)))
-
-
 def rarest_of(counts: Array) -> int | None:
     """counts: (K,) units that have each class. The smallest of those that occur."""
     return int(counts[counts > 0].min()) if (counts > 0).any() else None
@@ -275,12 +258,18 @@ def mean_of_present(above: Array, below: Array) -> Array:
     return ratios.sum(1) / np.maximum((below > 0).sum(1), 1)
 
 
+def ratio(above: Array, below: Array) -> Sums:
+    """(N,), (N,)."""
+    import numpy as np
+
+    sums = np.stack([above, below], axis=1).astype(float)
+    return Sums(sums, lambda total: total[:, 0] / np.maximum(total[:, 1], 1e-12))
+
+
 def _mean(points: Array) -> Sums:
     import numpy as np
 
-    return Sums(
-        np.stack([points, np.ones(len(points))], axis=1), lambda total: total[:, 0] / np.maximum(total[:, 1], 1)
-    )
+    return ratio(points, np.ones(len(points)))
 
 
 SCORES: dict[str, Callable[[Mapping[str, Array]], Sums | None]] = {
@@ -292,5 +281,4 @@ SCORES: dict[str, Callable[[Mapping[str, Array]], Sums | None]] = {
     "rmse": _root,
     "mae": _error(1),
     "r2": _r2,
-    "iou": _overlap,
 }

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from frostline.report.box_precision import BOX_SCORES
+from frostline.report.declared_scores import stored_score
 from frostline.report.label_precision import label_precision
 from frostline.report.resampling import Sums
 from frostline.report.sample_scores import (
@@ -17,6 +18,7 @@ from frostline.report.sample_scores import (
     added,
     mean_of_present,
     rarest_of,
+    ratio,
     sample_score,
     samples_of,
 )
@@ -34,7 +36,7 @@ def parts_of(found: Predictions, name: str) -> SampleScore | None:
     if known is not None or recorded is None:
         return known
     own = name.partition("/")[2]
-    for make in (*SCORES.get(own, ()), stored_score(own)):
+    for make in (stored_score(own), *SCORES.get(own, ())):
         made = make(found.columns, found.about)
         if made is not None and made.sums.size <= MOST:
             score = _by_sample(found.columns, made)
@@ -46,13 +48,6 @@ def parts_of(found: Predictions, name: str) -> SampleScore | None:
 def _by_sample(columns: Mapping[str, Array], made: Sums) -> SampleScore:
     names, first, rows = samples_of(columns)
     return SampleScore(tuple(names), made._replace(sums=added(made.sums, rows, len(first))))
-
-
-def ratio(above: Array, below: Array) -> Sums:
-    import numpy as np
-
-    sums = np.stack([above, below], axis=1).astype(float)
-    return Sums(sums, lambda total: total[:, 0] / np.maximum(total[:, 1], 1e-12))
 
 
 # --- labels: each sample has a target of 0 or 1 for each ---
@@ -188,7 +183,7 @@ def _f1_entities(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums
     return Sums(sums, of, rarest=rarest_of(wanted.sum(0)))
 
 
-# --- numbers, pixels, characters ---
+# --- numbers, characters ---
 
 
 def _correlation(ranked: bool) -> Callable[[Mapping[str, Array], Mapping[str, Any]], Sums | None]:
@@ -227,31 +222,6 @@ def _squares(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | N
     return ratio(((errors / np.array(std)) ** 2).mean(1), np.ones(len(target)))
 
 
-def stored_score(name: str) -> Callable[[Mapping[str, Array], Mapping[str, Any]], Sums | None]:
-    """A score that a task stores for each sample in a column of its name: the mean over samples, or over pixels if the
-    task counts these."""
-
-    def score(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | None:
-        import numpy as np
-
-        own = columns.get(name)
-        if own is None or own.ndim != 1 or own.dtype.kind not in "bif" or not np.isfinite(own).all():
-            return None
-        counts_pixels = "right" in columns and columns["right"].ndim == 2
-        pixels = columns["target"].sum(1) if counts_pixels else np.ones(len(own))
-        return ratio(own.astype(float), pixels)
-
-    return score
-
-
-def _pixel_accuracy(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | None:
-    parts = [columns.get(name) for name in ("right", "target")]
-    if any(part is None or part.ndim != 2 for part in parts):
-        return None
-    right, target = parts
-    return ratio(right.sum(1), target.sum(1))  # type: ignore[union-attr]
-
-
 def _error_rate(by_word: bool) -> Callable[[Mapping[str, Array], Mapping[str, Any]], Sums | None]:
     """Edits over the true number of characters or words."""
 
@@ -281,7 +251,7 @@ def _divided(text: list[int], blank: int | None) -> list[list[int]]:
 
 
 SCORES: dict[str, tuple[Callable[[Mapping[str, Array], Mapping[str, Any]], Sums | None], ...]] = {
-    "accuracy": (_word_accuracy, _pixel_accuracy),
+    "accuracy": (_word_accuracy,),
     "loss": (_binary_loss, _word_loss, _squares),
     "exact_match": (_exact_match,),
     "f1_micro": (_f1_micro,),

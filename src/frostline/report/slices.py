@@ -11,9 +11,9 @@ from frostline.errors import RunError
 from frostline.report.calibration import classified
 from frostline.report.gaps import Rate, gap_of, gap_words
 from frostline.report.resampling import Array, merged
-from frostline.report.sample_scores import SampleScore
+from frostline.report.sample_scores import SampleScore, ratio
 from frostline.report.score_intervals import Units, interval_of, units_of
-from frostline.report.score_parts import parts_of, ratio
+from frostline.report.score_parts import parts_of
 from frostline.runs.predictions import SLICE, Predictions, file_of, read
 
 # Scores that are means over samples, so that one of a few samples means the same as one of all.

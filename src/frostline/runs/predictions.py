@@ -22,7 +22,7 @@ SCHEMA = 1
 
 class Predictions(NamedTuple):
     """about: `part` (the split), task, kind and names of the targets, scores, and the phase and epoch of the weights;
-    `worst` (see `Task.worst`), which earlier versions did not write.
+    `worst` and `ratios` (see `Task`), which earlier versions did not write.
 
     columns: NumPy arrays, (R,) or (R, K): `sample`, its path, or file and line; `index`, its index in its source, from
     0; `group`, if samples have groups; `slice:<column>`, their values of `data.group_columns`; for words also `word`,

@@ -4,7 +4,8 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from frostline.contracts.batch import Batch
 from frostline.contracts.features import Unit
+from frostline.contracts.ratios import Ratio
 from frostline.contracts.tokens import Tokens, values_of
 from frostline.contracts.worst import Worst
 from frostline.errors import ConfigError, close_names
@@ -53,8 +55,8 @@ class Task(nn.Module):
     `hub_samples`: the kinds for which the hub has it, None for all. `evidence_unit`: what `evidence` is, in words.
     `shares`: the scores that are proportions of samples. `noted`: validation scores of the tested weights that run.json
     needs beside the monitor. `worst`: the score by which the page of a run chooses samples to show; None: for
-    classes and numbers their errors, else at random. `per_identity`: samples of each name in a training batch; None for
-    any.
+    classes and numbers their errors, else at random. `ratios`: the scores that are ratios of sums over columns of
+    `saved`, which then have intervals. `per_identity`: samples of each name in a training batch; None for any.
 
     monitor: the validation score, `val/<name>`, that selects the best epoch. mode: whether its `max` or `min` is best.
 
@@ -76,6 +78,7 @@ class Task(nn.Module):
     shares: ClassVar[frozenset[str]] = frozenset()
     noted: frozenset[str] = frozenset()
     worst: ClassVar[Worst | None] = None
+    ratios: ClassVar[Mapping[str, Ratio]] = MappingProxyType({})
     per_identity: int | None = None
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:

@@ -15,6 +15,7 @@ from torchmetrics import Metric
 
 from frostline.config.ranges import NonNegative
 from frostline.contracts.batch import Batch
+from frostline.contracts.ratios import OF_COUNTS
 from frostline.contracts.targets import Targets
 from frostline.contracts.worst import LOWEST_OVERLAP
 from frostline.tasks.base import Metrics, Mode, Task, quotients
@@ -35,6 +36,7 @@ class Segmentation(Task):
     unit = "pixel"
     gives_files = True
     worst = LOWEST_OVERLAP
+    ratios = OF_COUNTS
     class_weights: Tensor | None
 
     def __init__(

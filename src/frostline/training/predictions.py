@@ -159,6 +159,7 @@ def described(
         "std": built.data.targets.about.get("std"),  # of numbers in training, by which the loss is divided
         "evidence": task.evidence_unit,
         "worst": None if task.worst is None else task.worst._asdict(),
+        "ratios": {name: ratio.stored() for name, ratio in task.ratios.items()},
         "monitor": record.monitor,
         "mode": record.mode,
         "scores": scores,
