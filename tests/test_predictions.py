@@ -33,6 +33,7 @@ from frostline.errors import DataError, RunError
 from frostline.runs import predictions as files
 from frostline.runs.predictions import Predictions, read
 from frostline.training.build import build
+from frostline.training.chosen_validation import ChosenValidation
 from frostline.training.predictions import table_of
 from test_resume import STOPPER
 from tiny import FEW
@@ -123,6 +124,23 @@ def test_validation_scores_as_it_did_when_the_best_weights_were_chosen(digits: P
     assert about["scores"][record["monitor"]] == pytest.approx(record["metrics"][record["monitor"]], abs=1e-6)
     (best,) = [row["val"] for row in record["phases"] if row["name"] == record["best"]["phase"]]
     assert about["scores"] == pytest.approx(best, rel=1e-5), "of all scores; a phase here has one epoch"
+
+
+@pytest.mark.parametrize(
+    "settings", [["data.augment=none"], ["optimizer.lr=1.0"]], ids=["a late epoch", "an early one"]
+)
+def test_the_epoch_that_is_chosen_is_not_scored_again(
+    settings: list[str], program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = [*DIGITS, "schedule.phases.all.epochs=3", *settings]
+    with monkeypatch.context() as patch:
+        patch.setattr(ChosenValidation, "of", lambda self, trainer, weights: None)
+        trained(program, *longer, folder="again")
+    monkeypatch.setattr("lightning.Trainer.validate", None)
+    record = trained(program, *longer, folder="once")
+    assert (record["best"]["phase"] == "head") is ("optimizer.lr=1.0" in settings)
+    for split in ("val", "test"):
+        require_equal(read(Path("once"), split), read(Path("again"), split))
 
 
 def test_the_file_explains_itself(digits: Path) -> None:

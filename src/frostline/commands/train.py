@@ -117,13 +117,14 @@ def train(
 def _fit_and_test(
     cfg: Settings, built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch
 ) -> None:
+    files = PredictionFiles(built, folder, cfg.predictions_max_gigabytes if cfg.predictions else None)
     try:
-        fit(built, record, folder, stand, watch, pictures=shows_samples(cfg))
+        with files.watching():
+            fit(built, record, folder, stand, watch, pictures=shows_samples(cfg))
         if built.plan.average != NO_AVERAGE:
             average(built, record, folder)
     finally:
         watch.add_to("fit")
-    files = PredictionFiles(built, folder, cfg.predictions_max_gigabytes if cfg.predictions else None)
     test(built, record, files, tests=bool(cfg.get("test", True)))  # earlier versions always did
     watch.add_to("test")
     files.finish(record)

@@ -56,7 +56,8 @@ class Task(nn.Module):
     `shares`: the scores that are proportions of samples. `noted`: validation scores of the tested weights that run.json
     needs beside the monitor. `worst`: the score by which the page of a run chooses samples to show; None: for
     classes and numbers their errors, else at random. `ratios`: the scores that are ratios of sums over columns of
-    `saved`, which then have intervals. `per_identity`: samples of each name in a training batch; None for any.
+    `saved`, which then have intervals. `saves_cheaply`: whether `saved` takes next to nothing beside a forward pass, so
+    that each validation may call it. `per_identity`: samples of each name in a training batch; None for any.
 
     monitor: the validation score, `val/<name>`, that selects the best epoch. mode: whether its `max` or `min` is best.
 
@@ -79,6 +80,7 @@ class Task(nn.Module):
     noted: frozenset[str] = frozenset()
     worst: ClassVar[Worst | None] = None
     ratios: ClassVar[Mapping[str, Ratio]] = MappingProxyType({})
+    saves_cheaply: ClassVar[bool] = True
     per_identity: int | None = None
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:

@@ -32,6 +32,7 @@ class Detection(Task):
     """threshold: see conf/task/detection.yaml."""
 
     kind = "boxes"
+    saves_cheaply = False
     hub_task = "object-detection"
     unit = "box"
     usual_head = "faster_rcnn"

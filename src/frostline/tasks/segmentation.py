@@ -37,6 +37,7 @@ class Segmentation(Task):
     gives_files = True
     worst = LOWEST_OVERLAP
     ratios = OF_COUNTS
+    saves_cheaply = False
     class_weights: Tensor | None
 
     def __init__(

@@ -26,6 +26,7 @@ SCORES: dict[str, Mode] = {"loss": "min", "cer": "min", "wer": "min"}
 
 class Transcription(Task):
     kind = "transcripts"
+    saves_cheaply = False
     hub_task = "automatic-speech-recognition"
     unit = "token"
 

@@ -12,63 +12,17 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from frostline import __version__
-from frostline.contracts.batch import Batch
-from frostline.contracts.targets import NO_TAG
 from frostline.data.source import Source
 from frostline.data.split import Split
 from frostline.runs import predictions as files
 from frostline.runs.record import Record, plain
 from frostline.training.build import Built
+from frostline.training.chosen_validation import ChosenValidation
+from frostline.training.collected import Collected, Columns
 
 GIGABYTE = 1e9
-Columns = dict[str, Tensor]
-
-
-class Collected(L.Callback):
-    """Collect `Task.saved` for this rank's samples in an evaluation, on the CPU; drop all of it above `max_bytes`."""
-
-    def __init__(self, max_bytes: float) -> None:
-        self.max_bytes = max_bytes
-        self.num_bytes = 0
-        self.batches: list[Columns] = []
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        columns = pl_module.task.saved(outputs, batch)
-        rows = columns.pop("sample", slice(None))
-        columns = {"index": batch.sample[rows], **columns}
-        self.num_bytes += sum(column.nbytes for column in columns.values())
-        if self.num_bytes <= self.max_bytes:
-            self.batches.append({name: column.cpu() for name, column in columns.items()})
-        else:
-            self.batches.clear()
-
-    on_validation_batch_end = on_test_batch_end
-
-    def gathered(self, trainer: L.Trainer) -> tuple[int, Columns | None]:
-        """Bytes over all ranks, and on rank 0 the columns of all, unless too large. Collective: every rank calls it."""
-        own = {name: joined([batch[name] for batch in self.batches]) for name in next(iter(self.batches), {})}
-        if trainer.world_size == 1:
-            return self.num_bytes, own if self.num_bytes <= self.max_bytes else None
-        sizes = [0] * trainer.world_size
-        torch.distributed.all_gather_object(sizes, self.num_bytes)
-        if sum(sizes) > self.max_bytes:
-            return sum(sizes), None
-        ranks: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
-        torch.distributed.gather_object(own, ranks)
-        return sum(sizes), None if ranks is None else {name: joined([rank[name] for rank in ranks]) for name in own}
-
-
-def joined(columns: list[Tensor]) -> Tensor:
-    """Concatenate rows. Rows of several lengths, which are indices, are padded with NO_TAG."""
-    most = max(column[0].numel() for column in columns)
-    if all(column[0].numel() == most for column in columns):
-        return torch.cat(columns)
-    return torch.cat([pad(column, (0, most - column.shape[1]), value=NO_TAG) for column in columns])
 
 
 @contextmanager
@@ -78,12 +32,17 @@ def collecting(trainer: L.Trainer, max_bytes: float | None) -> Iterator[Collecte
         yield None
         return
     collected = Collected(max_bytes)
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    callbacks.append(collected)
-    try:
+    with attached(trainer, collected):
         yield collected
+
+
+@contextmanager
+def attached(trainer: L.Trainer, callback: L.Callback) -> Iterator[None]:
+    trainer.callbacks.append(callback)  # type: ignore[attr-defined]
+    try:
+        yield
     finally:
-        callbacks.remove(collected)
+        trainer.callbacks.remove(callback)  # type: ignore[attr-defined]
 
 
 class PredictionFiles:
@@ -94,6 +53,17 @@ class PredictionFiles:
         self.folder = folder
         self.max_gigabytes = max_gigabytes
         self._collected: dict[files.Split, Collected] = {}
+        self._chosen: ChosenValidation | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Collect predictions from the validations of the training in this context."""
+        if self.max_gigabytes is None:
+            yield
+            return
+        self._chosen = ChosenValidation(self.max_gigabytes * GIGABYTE)
+        with attached(self.built.trainer, self._chosen):
+            yield
 
     @contextmanager
     def collecting(self, split: files.Split) -> Iterator[None]:
@@ -105,16 +75,14 @@ class PredictionFiles:
             yield
 
     def finish(self, record: Record) -> None:
-        """Score validation again with the tested weights, and write both splits. A full disk loses the predictions, but
-        not the run."""
+        """Write both splits, as scored with the tested weights. A full disk loses the predictions, but not the run."""
         if self.max_gigabytes is None:
             return
         built, record.predictions = self.built, {}
-        with _alone(built.trainer), self.collecting("val"):
-            (scores,) = built.trainer.validate(built.model, datamodule=built.data, verbose=False)
+        scores = self._validation(record)
         tested = {name: value for name, value in record.metrics.items() if name.startswith("test/")}
         splits: dict[files.Split, tuple[Split, dict[str, float]]]
-        splits = {"val": (built.data.val_split, dict(scores)), "test": (built.data.test_split, tested)}
+        splits = {"val": (built.data.val_split, scores), "test": (built.data.test_split, tested)}
         too_large: dict[files.Split, float] = {}
         for split, (samples, own) in splits.items():
             if split not in self._collected:  # it was not scored
@@ -126,6 +94,18 @@ class PredictionFiles:
                 self._write(split, table_of(columns, samples), own, record)
         if too_large and built.trainer.is_global_zero:
             self._report(too_large)
+
+    def _validation(self, record: Record) -> dict[str, float]:
+        """Collect validation predictions of the tested weights, from their own epoch if it is held, else from another
+        pass. Return their scores."""
+        built = self.built
+        held = None if self._chosen is None else self._chosen.of(built.trainer, record.best)
+        if held is not None:
+            self._collected["val"] = held.collected
+            return held.scores
+        with _alone(built.trainer), self.collecting("val"):
+            (scores,) = built.trainer.validate(built.model, datamodule=built.data, verbose=False)
+        return dict(scores)
 
     def _write(self, split: files.Split, columns: dict[str, Any], scores: dict[str, float], record: Record) -> None:
         weights = record.best or {"phase": self.built.model.phase.name, "epoch": None, "average": None}

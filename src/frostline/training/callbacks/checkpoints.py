@@ -30,6 +30,7 @@ class PlacedCheckpoint(ModelCheckpoint):
         return super().state_key
 
     top_score: float | None = None  # the best of all epochs; the chosen epoch may be a standard error below
+    saved_at: tuple[int, int] | None = None  # epoch and step of the last save in this process
 
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
         if current is None or self.save_top_k != 1 or not current.isfinite():
@@ -63,6 +64,7 @@ class PlacedCheckpoint(ModelCheckpoint):
             files_of(trainer).write_held()
 
     def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
+        self.saved_at = trainer.current_epoch, trainer.global_step
         if self.save_top_k != 1 or self.save_last or self.filename is None or "{" in self.filename:
             super()._save_checkpoint(trainer, filepath)
             return
