@@ -17,7 +17,7 @@ WORDS = {
     "sound": r"\b[Ss]ounds?\b|[Aa]udio|[Ss]pectrogram|soundfile|sound_transformer|[Tt]ranscript",
     "fusion": r"(?<![Cc]on)[Ff]usion|frostline\.data\.rows|TableRows|\bKinds[(.]|[Cc]olumns of several kinds",
     "retrieval": r"[Rr]etrieval|\bIdentities\b|[\"']identities[\"']|EmbeddingHead|IdentityHead",
-    "ranking": r"NDCG|with_ranking|RankedMetrics|name_users|ranking_notes|\bUsers\b",
+    "ranking": r"NDCG|RankedMetrics|name_users|ranking_notes|\bUsers\b",
 }
 OWN_COMMANDS = "src/frostline/commands/neighbours/"
 OF_BACKBONES = {"detection", "sound", "fusion"}  # families that some backbones take directly

@@ -45,6 +45,9 @@ def test_a_score_has_an_interval_if_the_task_stores_its_value_for_each_sample() 
     assert found is not None
     assert found.value == pytest.approx(within.mean())
     assert parts_of(kept, "test/width") is None  # its mean is not the recorded score
+    wide = own | {"target": np.zeros((60, 2)), "deviance": np.stack([within, 2.0 * within], axis=1)}
+    several = Predictions({"scores": {"test/deviance": 1.5 * float(within.mean())}}, wide)
+    assert parts_of(several, "test/deviance") is not None  # a column for each target counts as their mean
     right = Predictions({"scores": {"test/right": 0.5}}, own | {"target": np.zeros(60), "right": np.arange(60) < 30})
     assert parts_of(right, "test/right") is not None  # a name that tasks with pixels use for counts by class
 
@@ -62,7 +65,7 @@ def test_a_task_declares_scores_as_ratios_of_sums() -> None:
     quality = Ratio({"hits": 2}, {"target": 1, "given": 1}, by_class=True)
     shares = {"pooled": Ratio({"hits": 1}, {"target": 1}), "hits_each": Ratio({"hits": 1})}
     ratios = {name: json.loads(json.dumps(it.stored())) for name, it in {"quality": quality, **shares}.items()}
-    scores = {"test/quality": (8 / 10 + 4 / 6 + 0) / 3, "test/pooled": 6 / 8, "test/hits_each": 6 / 3}
+    scores = {"test/quality": (8 / 10 + 4 / 6 + 0) / 3, "test/pooled": 6 / 8, "test/hits_each": 6 / 12}
     target, given = [[2, 1, 0, 0], [1, 1, 0, 0], [1, 2, 0, 0]], [[3, 1, 1, 0], [1, 0, 0, 0], [2, 1, 0, 0]]
     found = counted(target, given, scores=scores, ratios=ratios)
     for name, value in scores.items():

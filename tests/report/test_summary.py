@@ -81,12 +81,17 @@ def test_no_column_adds_less_than_nothing() -> None:
 
 def test_scores_of_a_task_of_ones_own_are_compared_by_the_one_that_chose_the_epoch() -> None:
     record = Record(command="frostline train", seed=0, data={"num_val": 100}, monitor="val/mae", mode="min")
-    record.metrics = {"val/mae": 0.5}
+    record.phases, record.metrics = [{"name": "all", "learns": ["head"], "epochs": 7}], {"val/mae": 0.5}
     adds = {"age": {"without": {"val/mae": 2.5}, "shows": True}, "name": {"without": {"val/mae": 0.3}, "shows": True}}
     record.baselines = {"mean": {"val/mae": 4.0}, "pairs": {"val/mae": 0.4}, "adds": adds}
-    base, added = baseline_lines(record, "frostline")
+    base, advice, added = baseline_lines(record, "frostline")
+    assert advice.startswith("      clearly worse than pairs; try ")
     assert base == "base  mean 4.0000   pairs 0.4000   this run 0.5000 (val/mae)"
     assert added.startswith("adds  age 2.1000   name nothing clear (val/mae")
+    record.metrics["val/mae"] = 0.42  # within its standard error
+    assert len(baseline_lines(record, "frostline")) == 2
+    record.mode = "max"
+    assert baseline_lines(record, "frostline")[1].startswith("      clearly worse than mean; try ")
     record.monitor = "val/none"
     assert baseline_lines(record, "frostline") == []
 

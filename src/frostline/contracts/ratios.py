@@ -11,8 +11,8 @@ class Ratio(NamedTuple):
     """The sum of `above` over all samples, divided by that of `below`.
 
     above, below: factors of the columns of `Task.saved`, (R,) or (R, K), that are added; without any, `below` is the
-    number of rows. by_class: divide class by class, (K,), and take the mean over the classes whose divisor is above 0;
-    otherwise a column is added over its classes first.
+    number of values above, so that the score is their mean. by_class: divide class by class, (K,), and take the mean
+    over the classes whose divisor is above 0; otherwise a column is added over its classes first.
     """
 
     above: Factors

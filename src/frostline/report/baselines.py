@@ -50,7 +50,7 @@ def _adds(record: Record) -> list[str]:
     if not shared:
         return []
     score, whole = shared[0], baselines["pairs"][shared[0]]
-    sign = -1 if score in LOWER or (score not in SCORES and record.mode == "min") else 1
+    sign = -1 if _is_lower(record, score) else 1
     # What shows in the squared error of classes may leave the accuracy as it is, or lower it.
     gains = {name: sign * (whole - own["without"][score]) for name, own in baselines["adds"].items()}
     shows = {name: own["shows"] and gains[name] > 0 for name, own in baselines["adds"].items()}
@@ -78,25 +78,34 @@ def _worse_than(record: Record) -> str:
         return "clearly below the linear probe"
     better = [name for name in ("mean", *LEARNED) if _is_below(record, name)]
     score = _compared_by(record)
-    sign = -1 if score in LOWER else 1
+    sign = -1 if _is_lower(record, score) else 1
     best = max(better, key=lambda name: sign * record.baselines[name][score], default=None)
     return "" if best is None else f"clearly worse than {NAMES[best]}"
 
 
 def _compared_by(record: Record) -> str:
-    return "val/rmse" if "mean" in record.baselines else BASELINE
+    if "mean" not in record.baselines:
+        return BASELINE
+    return "val/rmse" if "val/rmse" in record.metrics else record.monitor
+
+
+def _is_lower(record: Record, score: str) -> bool:
+    """Whether the lower score is the better one."""
+    return score in LOWER or (score not in SCORES and record.mode == "min")
 
 
 def _is_below(record: Record, name: str) -> bool:
     """Whether the run is worse than a baseline by more than its standard error, or not above the majority."""
     score = _compared_by(record)
-    if name not in record.baselines or score not in record.metrics:
+    if score not in record.baselines.get(name, {}) or score not in record.metrics:
         return False
     own: float = record.metrics[score]
     baseline: float = record.baselines[name][score]
     number = record.data["num_val"]
     if name == "majority":  # half a sample: equal scores may differ by float32 rounding
         return own < baseline + 0.5 / number and baseline < 1  # validation of one class tells nothing
-    if score in LOWER:
-        return own > baseline * (1 + 1 / math.sqrt(2 * number))  # of a deviation, for normal errors
+    if _is_lower(record, score):
+        return own > baseline + abs(baseline) / math.sqrt(2 * number)  # of a deviation, for normal errors
+    if score not in SCORES:
+        return own < baseline - abs(baseline) / math.sqrt(2 * number)
     return own < baseline - math.sqrt(baseline * (1 - baseline) / number)

@@ -61,4 +61,5 @@ def _parts(columns: Mapping[str, Array], declared: Ratio) -> tuple[Array, Array]
         wide = declared.by_class and len({it.shape[1] for it in each}) == 1
         return sum(each if wide else [it.sum(1, keepdims=True) for it in each])
 
-    return added_up(declared.above), added_up(declared.below) if declared.below else np.ones((rows, 1))
+    width = 1 if declared.by_class else max(columns[name].size // max(rows, 1) for name in declared.above)
+    return added_up(declared.above), added_up(declared.below) if declared.below else np.full((rows, 1), float(width))

@@ -55,8 +55,7 @@ def test_a_new_type_is_one_file(tmp_path: Path) -> None:
 
 
 def test_readers_of_tables_read_every_type_that_columns_give() -> None:
-    expected = {"class", "identities", "labels", "numbers"}
-    assert expected == {*kinds_in_columns()} == {*kinds_in_columns("pictures")}
+    assert {*kinds_in_columns()} == {*kinds_in_columns("pictures")} >= {"class", "identities", "labels", "numbers"}
     assert {*kinds_in_columns("sounds")} - {*kinds_in_columns()} == {"transcripts"}
     assert all(reader.reads_columns for reader in (ImageCsv, TextCsv, HfDataset))
     assert not any(reader.reads_columns for reader in (ImageFolder, ImageMasks, Conll, Digits))
