@@ -1,13 +1,16 @@
 """How the objects of a run fit together."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from frostline.commands.lr_find import find
+from frostline.commands.lr_find.range_test import RangeTest, RateCurve
 from frostline.training import frozen_setup as keeping
-from frostline.training.build import build
+from frostline.training.build import Built, build, single_trainer
 from test_run import SHORT
 
 
@@ -80,3 +83,47 @@ def test_a_head_is_drawn_by_the_seed_and_not_by_what_was_drawn_before(composed: 
     drawn = head()
     assert torch.equal(head("model.weights=null"), drawn)
     assert not torch.equal(head("seed=1"), drawn)
+
+
+LITE = ["model=efficientnet_lite0", "model.weights=null", "trainer=cpu", "data.train_limit=40", "data.image_size=32"]
+LITE += ["schedule.every_phase.solve=false", "logger=none", "run_dir=none"]
+
+
+@pytest.fixture(params=[True, False], ids=["AMX", "no AMX"])
+def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """A processor that multiplies in bfloat16, with and without AMX."""
+    pytest.importorskip("timm")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": request.param, "avx512_bf16": True})
+    return bool(request.param)
+
+
+def test_depthwise_convolutions_of_a_run_compute_in_float32_and_others_in_bfloat16_if_there_is_amx(
+    composed: Callable[..., Any], amx: bool
+) -> None:
+    cfg = composed(*LITE)
+    built = build(cfg, logs=False)
+    network = built.model.backbone
+    for trainer in (built.trainer, single_trainer(cfg, network)):
+        assert trainer.precision == ("bf16-mixed" if amx else "32-true")
+    found: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            depthwise = layer.groups == layer.in_channels
+            layer.register_forward_hook(lambda _, inputs, output, kind=depthwise: found[kind].add(output.dtype))
+    with built.trainer.precision_plugin.forward_context():
+        network(built.data.example())
+    assert found == {True: {torch.float32}, False: {torch.bfloat16 if amx else torch.float32}}
+
+
+def test_lr_find_measures_in_the_precision_of_the_run(
+    composed: Callable[..., Any], amx: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def noted(built: Built, trainer_of: find.TrainerOf, test: RangeTest) -> list[RateCurve]:
+        precisions.extend([built.trainer.precision, trainer_of([]).precision])
+        raise InterruptedError
+
+    precisions: list[str] = []
+    monkeypatch.setattr(find, "find_rates", noted)
+    with pytest.raises(InterruptedError):
+        find.lr_find(composed(*LITE), RangeTest(10, 1e-4, 1.0), tmp_path, typed=[], command="lr_find")
+    assert precisions == ["bf16-mixed" if amx else "32-true"] * 2
