@@ -1,6 +1,7 @@
 """`thaw: auto`: a choice by arithmetic, by minutes, kept by the run, told to its user."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -123,6 +124,64 @@ def test_a_run_prints_its_choice_and_keeps_it(program: Callable[..., Answer], tm
     scored = program("evaluate", "run=run")
     assert scored.code == 0, scored.err
     assert f"{record['metrics']['test/loss']:.4f}" in scored.out
+
+
+# Convolutions of 3 × 3 in each block of the bundled network for pictures of 8 pixels: channels in, out, outputs a side.
+CONVOLUTIONS = {
+    "stem": [(3, 16, 8)],
+    "stage1": [(16, 48, 8), (48, 48, 4), (48, 48, 4)],
+    "stage2": [(48, 112, 4), (112, 112, 2), (112, 112, 2)],
+    "stage3": [(112, 208, 2), (208, 208, 1), (208, 208, 1)],
+}
+
+
+def shares() -> list[list[str]]:
+    """Cells of the table of depths, without time and mark: a multiplication and an addition for each weight and
+    output."""
+    flops = [2 * sum(9 * a * b * side**2 for a, b, side in block) for block in CONVOLUTIONS.values()]
+    names = ["-", *reversed(CONVOLUTIONS)]
+    thawed = [sum(flops[len(flops) - number :]) for number in range(len(names))]
+    cells = zip(names, thawed, strict=True)
+    return [
+        [str(number), name, f"{part / 1e9:.3g}", f"{round(100 * part / sum(flops))}%"]
+        for number, (name, part) in enumerate(cells)
+    ]
+
+
+def table_of(answer: Answer) -> list[list[str]]:
+    """Rows of the printed table of depths, from nothing to the stem."""
+    assert answer.code == 0, answer.err
+    rows = [re.split(r"\s{2,}", line.strip()) for line in answer.out.splitlines()]
+    start = next(number for number, row in enumerate(rows) if row[0] == "thawed")
+    return rows[start + 2 : start + 2 + len(CONVOLUTIONS) + 1]
+
+
+def test_the_table_shows_the_arithmetic_and_the_same_choice_each_time_whatever_the_number_of_samples(
+    program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [[*row, "chosen"] if row[1] == "stage3" else row for row in shares()]
+    assert [row[3] for row in expected] == ["0%", "37%", "74%", "99%", "100%"]
+    for samples in (100, 100, 700):
+        monkeypatch.setattr("frostline.training.frozen_setup.OUTPUTS", {})
+        assert table_of(program("train", *QUICK, f"data.train_limit={samples}", "dry_run=true")) == expected
+
+
+def test_the_table_shows_the_seconds_of_both_phases_by_which_minutes_choose(
+    program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 samples of training and 143 of validation; a sample takes 10 seconds forward and 20 backward in all blocks.
+    Without a cache a solved head takes two passes over both, as does the other phase if nothing thaws; else it takes
+    one over what stays frozen."""
+    forward = {"stem": 1.0, "stage1": 2.0, "stage2": 3.0, "stage3": 4.0, "head": 0.0}
+    costs = {name: Cost(seconds, 2 * seconds, 0) for name, seconds in forward.items()}
+    monkeypatch.setattr("frostline.training.settling.costs_of", lambda *_: costs)
+    answer = program("train", *QUICK, "cache=never", "schedule.minutes=170", "dry_run=true")
+    passes = [(4, 0), (3, 4), (3, 7), (3, 9), (3, 10)]  # through the network; then seconds forward of what thaws
+    hours = [OVERHEAD * (whole * 243 * 10 + 100 * 2 * thawed) / 3600 for whole, thawed in passes]
+    assert hours[2] < 170 / 60 < hours[3]
+    expected = [[*row, f"{time:.1f} h"] for row, time in zip(shares(), hours, strict=True)]
+    expected[2].append("chosen")
+    assert table_of(answer) == expected
 
 
 @pytest.mark.long
