@@ -68,7 +68,7 @@ def resolve(repo: Any, config_name: Any, overrides_list: Any, prepend_hydra: boo
 
 
 # Hydra makes a config of all choices for each entry of a defaults list; entries with an interpolation read it.
-choices = defaults_list._create_interpolation_map
+choices = getattr(defaults_list, "_create_interpolation_map", None)  # None: Hydra 1.4 or newer
 interpolate = InputDefault._resolve_interpolation_impl
 
 
@@ -164,6 +164,9 @@ def search_once(self: ConfigLoaderImpl, config_name: Any, overrides: Any, repo: 
 
 @contextmanager
 def cached() -> Iterator[None]:
+    if choices is None:
+        yield  # the internals that are replaced below are those of Hydra 1.3
+        return
     with (
         patch.object(OmegaConf, "load", staticmethod(parse_once)),  # Hydra imports its sources of files anew
         patch.object(omegaconf.base, "parse", cache(omegaconf.base.parse)),  # a tree of an interpolation, read alone

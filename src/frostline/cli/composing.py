@@ -54,7 +54,7 @@ def _composed_once(*, sweeps: bool) -> Iterator[None]:
     only if `-m` is given. Raises ConfigError if a file sets another mode."""
     get_mode, compose_config = Hydra.get_mode, Hydra.compose_config
 
-    def mode_of_command_line(_: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+    def mode_of_command_line(*_: Any, **settings: Any) -> RunMode | None:
         return None if sweeps else RunMode.RUN
 
     def compose_checked(hydra: Hydra, *args: Any, **settings: Any) -> DictConfig:

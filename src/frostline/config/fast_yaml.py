@@ -12,7 +12,9 @@ from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.reader import ReaderError
 from yaml.resolver import Resolver
 
-plain_loader: Callable[[], Any] = omegaconf._utils.get_yaml_loader
+# OmegaConf 2.4 has its loader elsewhere, and parses with libyaml itself.
+PARSES_ITSELF = not hasattr(omegaconf._utils, "get_yaml_loader")
+plain_loader: Callable[[], Any] = (omegaconf.omegaconf if PARSES_ITSELF else omegaconf._utils).get_yaml_loader
 PlainLoader: Any = plain_loader()
 MOST_NESTED = 2000  # levels in brackets or after dashes; libyaml ends the process at some 20,000
 OTHERWISE = re.compile(r"[\t!\ufeff]|[|>][-+\d]*#")  # what libyaml reads otherwise, or may
@@ -22,7 +24,8 @@ LONGEST = 10_000_000  # characters, which indentation alone nests up to 4,500 le
 
 def parse_fast() -> None:
     """Change OmegaConf for the rest of this process."""
-    omegaconf._utils.get_yaml_loader = loader
+    if not PARSES_ITSELF:
+        omegaconf._utils.get_yaml_loader = loader
 
 
 def loader() -> Callable[[Any], Any]:
