@@ -1,11 +1,11 @@
 # make train [ARGS="model=resnet50 data=cifar10"]   install Frostline and its dependencies, then train
-# make setup | test | test-hosts | test-all | test-gpu | fuzz | lint | types | clean
+# make setup | test | test-hosts | test-all | test-gpu | test-hydra-next | fuzz | lint | types | clean
 # make bench DATA=<folder of CIFAR-10> JPEGS=<zip with JPEGs>   the tables of benchmarks/README.md; hours on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train setup test test-hosts test-all test-gpu fuzz bench lint types clean
+.PHONY: train setup test test-hosts test-all test-gpu test-hydra-next fuzz bench lint types clean
 
 train: $(STAMP)
 	$(BIN)/python train.py $(ARGS)
@@ -46,6 +46,18 @@ test-all: lint types
 # On a GPU: the tests that need one, and every test file that uses DEVICE (whole runs).
 test-gpu: $(STAMP)
 	FROSTLINE_TEST_DEVICE=gpu $(TESTS) tests/test_gpu.py $$(grep --recursive --word-regexp --files-with-matches --include='test_*.py' DEVICE tests) $(ARGS)
+
+# The newest Hydra, release candidates included, and its OmegaConf, in front of the installed ones. Warnings do not fail
+# here, so that each test shows what breaks; pytest lists them.
+NEXT := $(CURDIR)/.venv/hydra-next
+NEXT_TESTS := cli errors experiments fast_yaml instantiate nested plain schedules signatures start typed \
+	sweep sweep_composing sweep_folder sweep_order
+
+test-hydra-next: $(STAMP)
+	rm -rf $(NEXT)
+	$(BIN)/python -m uv pip install --python $(BIN)/python --prerelease allow --target $(NEXT) "hydra-core>=1.4.0.dev0" || \
+		{ echo "Hydra 1.4 or newer cannot be installed: the registry has none, or is not reached"; exit 1; }
+	PYTHONPATH=$(NEXT)$${PYTHONPATH:+:$$PYTHONPATH} $(TESTS) -W default --continue-on-collection-errors $(NEXT_TESTS:%=tests/test_%.py) tests/house/test_configs.py $(ARGS)
 
 # Fuzz the file readers with many more examples than `make test` uses.
 fuzz: $(STAMP)
