@@ -1,5 +1,7 @@
 """A task of one's own that wraps another and has two targets: the class of a picture, and a teacher's logits."""
 
+import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from frostline.pages.events import curves
 from frostline.pages.samples import galleries
 from frostline.runs.predictions import read
 from frostline.tasks.base import Metrics, Mode, Task
-from test_resume import _train
+from test_resume import STOPPER, _train
 from tiny import MORE, MoreDigits
 
 # --- the data ---
@@ -163,12 +165,17 @@ def distilled(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs: `teacher`; `alone`, which learns from labels; `student`, which learns from the teacher too."""
+    """A folder of runs: `teacher`; `alone`, which learns from labels; `student`, which learns from the teacher too; and
+    `stopped`, the student before its test."""
     folder = tmp_path_factory.mktemp("runs")
     assert _train(folder, *TEACHER, f"run_dir={folder / 'teacher'}") == 0
     assert _train(folder, *STUDENT, f"run_dir={folder / 'alone'}") == 0
-    own = [*STUDENT, *distilled(folder), "cache=always", f"run_dir={folder / 'student'}"]
-    assert _train(folder, *own) == 0
+    own = [*STUDENT, *distilled(folder), "cache=always", STOPPER, f"run_dir={folder / 'student'}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOP_AT", f"test 1 {int(signal.SIGTERM)}")
+        assert _train(folder, *own) == 128 + signal.SIGTERM
+    shutil.copytree(folder / "student", folder / "stopped")
+    assert _train(folder, f"resume={folder / 'student'}", "trust=true") == 0
     return folder
 
 
@@ -190,6 +197,23 @@ def test_a_run_stores_the_outputs_of_its_teacher_and_shows_where_it_differs(runs
     furthest, _ = galleries(found, str).shown
     assert furthest.title == "Furthest from the teacher"
     assert furthest.samples[0].answer == f"gap {found.columns['gap'].max():.2f}"
+
+
+@pytest.mark.parametrize(
+    ("run", "command", "said"),
+    [
+        ("stopped", ["train", "resume=run"], "data.named_targets was "),
+        ("student", ["evaluate", "run=run"], "not the data that the run was trained and tested on"),
+    ],
+)
+def test_another_teacher_is_refused(
+    run: str, command: list[str], said: str, runs: Path, program: Callable[..., Answer]
+) -> None:
+    shutil.copytree(runs / run, "run")
+    config = Path("run/config.yaml")
+    config.write_text(config.read_text().replace(str(runs / "teacher"), str(runs / "alone")))
+    answer = program(*command, "trust=true")
+    assert (answer.code, said in answer.err) == (1, True), answer.err
 
 
 def test_runs_with_and_without_a_teacher_are_runs_of_the_same_data(runs: Path, program: Callable[..., Answer]) -> None:

@@ -317,6 +317,30 @@ def test_a_fingerprint_of_arrays_tells_pictures_and_labels_apart() -> None:
     assert arrays().content == arrays(one_label).content != arrays(one_pixel).content
 
 
+class Taught(ArrayPictures):
+    def __init__(self, teacher: Tensor) -> None:
+        super().__init__(arrays().pixels, arrays().labels)
+        self.teacher = teacher
+
+    def targets(self, index: Tensor) -> dict[str, Tensor]:
+        return {"label": self.labels[index], "teacher": self.teacher[index]}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_targets_by_name_have_a_digest_beside_the_fingerprint(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frostline.data.source.CHUNK", 3)
+    assert arrays().named_targets is None
+    teacher = torch.arange(12).view(4, 3).to(dtype)
+    other = teacher.clone()
+    other[3, 2] += 1
+    made = [Taught(it) for it in (teacher, teacher.clone(), other)]
+    first, same, changed = (it.named_targets for it in made)
+    assert first == same != changed
+    assert {it.fingerprint(Classes()) for it in made} == {arrays().fingerprint(Classes())}
+
+
 def test_a_fingerprint_of_files_is_the_same_wherever_they_lie(files: FilePictures, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     moved.mkdir()

@@ -27,6 +27,7 @@ from frostline.runs.folder import amended
 from frostline.runs.record import Record
 from frostline.training.build import Built, build
 from frostline.training.checkpoint import completed_targets, loaded, require_unchanged
+from frostline.training.identity import is_data_of
 from frostline.training.predictions import GIGABYTE, collecting, described, table_of
 from frostline.training.scoring import enter_phase_of
 
@@ -156,12 +157,12 @@ def _built(
         built = build(
             settings, load_weights=False, logs=False, known=Targets.of(completed_targets(record.data["targets"]))
         )
-        if built.data.fingerprint != record.data.get("fingerprint"):
+        if not is_data_of(built.data, record.data):
             if built.trainer.is_global_zero:
                 _tell(built)
             return built, False
     built = build(settings, load_weights=False, logs=False)
-    if built.data.fingerprint != record.data.get("fingerprint"):
+    if not is_data_of(built.data, record.data):
         if how:
             raise RunError(
                 f"{', '.join(how)}: for other samples, named by data.{' or data.'.join(ELSEWHERE[:2])}; the run's own "

@@ -25,7 +25,7 @@ from frostline.data.part import seen
 from frostline.data.ranked import name_users, ranked, ranking_notes
 from frostline.data.reader import Found, Reader
 from frostline.data.sampling import Sampling
-from frostline.data.source import Source
+from frostline.data.source import Source, named_targets
 from frostline.data.split import Serve, Split, Transfers, loader, named
 from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError, DataError, few
@@ -126,6 +126,7 @@ class Data(Transfers):
             "classes": self.classes,
             "targets": asdict(self.targets),
             "fingerprint": self.fingerprint,
+            **named_targets(self.modality.sources),
             "inputs": self.modality.size_of(self.train_split),
             **self.modality.describe(dict(named(self.splits))),
         }
@@ -164,8 +165,7 @@ class Data(Transfers):
         return "-".join(source.fingerprint(self.target) for source in sources.values())
 
     def test_digest(self) -> str:
-        """Digest of the samples and targets of the test split, and of which of its source they are. It is the same for
-        every network."""
+        """Digest of the samples, labels and indices of the test split, the same for every network."""
         source = self.test_split.source.fingerprint(self.target, as_found=True)
         return hashlib.blake2b(source.encode() + self.test_split.index.numpy().tobytes(), digest_size=16).hexdigest()
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from frostline.contracts.tokens import Tokens
 from frostline.data.target_types.base import TargetType
+
+CHUNK = 64  # samples whose targets are digested at a time
 
 
 class Source(ABC):
@@ -38,7 +40,7 @@ class Source(ABC):
 
     def targets(self, index: Tensor) -> Any:
         """(B, ...) in the form that the task's loss takes; by name, if the task learns from several. Baselines and
-        splits take `labels`."""
+        splits take `labels`. A resume needs the same bits again (`named_targets`)."""
         return self.labels[index]
 
     def scored_targets(self, index: Tensor) -> tuple[Any, Tensor | None]:
@@ -86,10 +88,30 @@ class Source(ABC):
         digest.update(target.digested(self.labels))
         return digest.hexdigest()
 
+    @cached_property
+    def named_targets(self) -> str | None:
+        """Digest of every target, if `targets` have names; else None, as `fingerprint` holds all. The fingerprint does
+        not hold the outputs of a teacher, so that runs with and without a teacher are runs of the same samples."""
+        if not len(self.labels) or not isinstance(self.targets(every(self)[:1]), Mapping):
+            return None
+        digest = hashlib.blake2b(digest_size=16)
+        for some in every(self).split(CHUNK):
+            for name, leaf in sorted(self.targets(some).items()):
+                digest.update(f"{name} {leaf.dtype} {tuple(leaf.shape)}\n".encode())
+                digest.update(leaf.contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
     @property
     def in_memory(self) -> bool:
         """Whether `fetch` decodes nothing."""
         return True
+
+
+def named_targets(sources: Iterable[Source | None]) -> dict[str, str]:
+    """The entry `named_targets` of run.json: the digests of `Source.named_targets`; empty if no targets have names."""
+    found = {id(source): source.named_targets for source in sources if source is not None}
+    digests = [digest for digest in found.values() if digest is not None]
+    return {"named_targets": "-".join(digests)} if digests else {}
 
 
 def every(source: Source) -> Tensor:

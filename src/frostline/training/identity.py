@@ -1,5 +1,6 @@
 """What a run is, in plain values: its checkpoints carry it, and a resume compares it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ NAMES = (
     "weights",
     "remote_code",
 )  # keys that only name or locate a backbone or head
+OF_DATA = ("fingerprint", "named_targets")  # entries of `Data.describe`: digests of samples and targets
 OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
 
 
@@ -25,7 +27,7 @@ def identity_of(cfg: Config, backbone: Backbone, data: Data, head: nn.Module, pl
     description = data.describe()
     return {
         "model": backbone.name,
-        "data": {key: description[key] for key in ("num_train", "num_val", "fingerprint")},
+        "data": {key: description[key] for key in ("num_train", "num_val", *OF_DATA) if key in description},
         "parts": data.splits_digest(),
         "targets": asdict(data.targets),
         **data.look(),
@@ -39,6 +41,12 @@ def identity_of(cfg: Config, backbone: Backbone, data: Data, head: nn.Module, pl
         "plan": plan.describe(),
         "seed": cfg.seed,
     }
+
+
+def is_data_of(data: Data, described: Mapping[str, Any]) -> bool:
+    """Whether the samples and targets are those of a run. described: the entry `data` of its run.json."""
+    now = data.describe()
+    return all(now.get(key) == described.get(key) for key in OF_DATA)
 
 
 def network_of(cfg: Config) -> dict[str, Any]:
