@@ -27,6 +27,7 @@ from frostline.data.target_types.base import TargetType
 from frostline.pages.events import curves
 from frostline.pages.samples import galleries
 from frostline.runs.predictions import read
+from frostline.runs.record import Record
 from frostline.tasks.base import Metrics, Mode, Task
 from test_resume import STOPPER, _train
 from tiny import MORE, MoreDigits
@@ -219,3 +220,11 @@ def test_another_teacher_is_refused(
 def test_runs_with_and_without_a_teacher_are_runs_of_the_same_data(runs: Path, program: Callable[..., Answer]) -> None:
     answer = program("compare", f"first={runs / 'student'}", f"second={runs / 'alone'}")
     assert answer.code == 0, answer.err
+
+
+def test_mixed_pictures_have_mixed_targets(runs: Path, program: Callable[..., Answer]) -> None:
+    """The head is solved on cached outputs, then all blocks learn from mixed pictures."""
+    plan = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1", "data.augment=strong", "cache=always"]
+    answer = program("train", "model._target_=tiny.Chain", *SHORT, *plan, *distilled(runs), "run_dir=run")
+    assert answer.code == 0, answer.err
+    assert [phase.get("solved") is not None for phase in Record.read(Path("run")).phases] == [True, False]

@@ -41,7 +41,7 @@ class Views:
         of its batch."""
         return batch
 
-    def follow(self, targets: Tensor, sample: Tensor, epoch: int) -> Tensor:
+    def follow(self, targets: Any, sample: Tensor, epoch: int) -> Any:
         """Return the targets of samples augmented as in `epoch`. sample: (B,) indices in their source."""
         return targets
 

@@ -48,6 +48,14 @@ def test_boxes_are_cut_at_the_edges_and_left_out_beyond() -> None:
     assert moved.tolist() == [expected]
 
 
+def test_named_boxes_are_moved() -> None:
+    boxes = torch.tensor([[[20.0, 2, 30, 10, 1]]])
+    moved = BOXES.follow({"boxes": boxes, "teacher": boxes}, Moves(boxes=lambda boxes: boxes + 1))
+    assert moved["boxes"].tolist() == moved["teacher"].tolist() == [[[21, 3, 31, 11, 1]]]
+    with pytest.raises(ConfigError, match="not the target 'found'"):
+        BOXES.follow({"found": torch.zeros(1, 2, 6)}, Moves())
+
+
 def test_no_boxes_at_all_are_moved() -> None:
     assert BOXES.follow(torch.zeros(3, 0, 5), Moves(boxes=lambda boxes: boxes)).shape == (3, 0, 5)
 

@@ -6,10 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.nn.functional import one_hot
 
 from frostline.contracts.targets import Targets
 from frostline.data.target_types.classes import Classes
+from frostline.data.target_types.find import target_type
 from frostline.errors import ConfigError
 from moves import Moves
 
@@ -75,6 +77,33 @@ def test_mixed_classes_are_probabilities(targets: list[int], share: float, shift
     mixed = CLASSES.mix(own, other, kept, 5)
     assert torch.equal(mixed, kept * one_hot(own, 5).float() + (1 - kept) * one_hot(other, 5).float())
     torch.testing.assert_close(mixed.sum(1), torch.ones(len(targets)))
+
+
+def test_a_class_and_floats_are_mixed_by_name() -> None:
+    """Each by the share of its picture, with the sample before it."""
+    label, share = torch.tensor([1, 0, 2]), torch.tensor([[0.25], [1.0], [0.5]])
+    maps = torch.arange(24.0).view(3, 2, 2, 2)
+    mixed = CLASSES.mixed({"label": label, "maps": maps, "weight": maps[:, 0, 0, 0]}, share, 3)
+    assert torch.equal(mixed["label"], CLASSES.mixed(label, share, 3))
+    assert mixed["label"].tolist() == [[0, 0.25, 0.75], [1, 0, 0], [0.5, 0, 0.5]]
+    assert torch.equal(mixed["maps"], torch.stack([0.25 * maps[0] + 0.75 * maps[2], maps[1], (maps[2] + maps[1]) / 2]))
+    assert mixed["weight"].tolist() == mixed["maps"][:, 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("other", [torch.tensor([0, 1]), torch.zeros(2, 3, dtype=torch.int64), torch.ones(2) > 0])
+def test_integers_beside_a_class_are_not_mixed(other: Tensor) -> None:
+    with pytest.raises(ConfigError, match="integers: label, other") as refused:
+        CLASSES.mixed({"label": torch.tensor([1, 0]), "other": other}, torch.ones(2, 1), 3)
+    assert refused.value.next_step == "data.augment=standard"
+
+
+def test_integers_that_are_no_class_are_not_mixed() -> None:
+    targets = {"rows": torch.zeros(2, 3, dtype=torch.int64), "teacher": torch.zeros(2, 3)}
+    for kind in (CLASSES, target_type("numbers")):
+        with pytest.raises(ConfigError, match="integers: rows"):
+            kind.mixed(targets, torch.ones(2, 1), 3)
+    with pytest.raises(ConfigError, match="integers: label"):
+        target_type("numbers").mixed({"label": torch.tensor([1, 0])}, torch.ones(2, 1), 3)
 
 
 def test_a_class_stays_where_its_picture_moves() -> None:

@@ -45,6 +45,27 @@ def test_masks_follow_a_geometry_as_maps_of_one_channel() -> None:
     assert torch.equal(MASKS.follow(masks, Moves(maps=mirrored)), masks.flip(-1))
 
 
+def test_named_maps_follow_and_what_belongs_to_whole_pictures_stays() -> None:
+    """Also those of a teacher beside boxes."""
+    label, logits = torch.tensor([1, 0]), torch.rand(2, 5)
+    masks, maps = torch.arange(24, dtype=torch.uint8).view(2, 3, 4), torch.rand(2, 5, 3, 4)
+    targets = {"mask": masks, "teacher": maps, "label": label, "logits": logits}
+    geometry = Moves(maps=lambda maps: maps.flip(-1), sides=(3, 4))
+    for kind in (MASKS, target_type("boxes")):
+        moved = kind.follow(targets, geometry)
+        assert torch.equal(moved["mask"], masks.flip(-1))
+        assert torch.equal(moved["teacher"], maps.flip(-1))
+        assert moved["label"] is label
+        assert moved["logits"] is logits
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 3), (2, 5, 2, 2), (2, 1, 5, 3, 4)])
+def test_a_named_target_that_is_no_map_of_the_picture_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"not the target 'tokens' of the shape .*\(\.\.\., 3, 4\)") as refused:
+        MASKS.follow({"tokens": torch.zeros(shape)}, Moves(maps=lambda maps: maps, sides=(3, 4)))
+    assert refused.value.next_step == "data.augment=none"
+
+
 def test_masks_are_never_mixed() -> None:
     assert not MASKS.mixes
     with pytest.raises(ConfigError, match="cannot be mixed"):

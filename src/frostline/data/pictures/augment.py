@@ -123,11 +123,11 @@ class Augment(AugmentedViews):
         batch = batch._replace(inputs=views, targets=targets)
         return self._mixed(batch, u[:, 9:14], self.strength.mix) if self.mixes else batch
 
-    def follow(self, targets: Tensor, sample: Tensor, epoch: int) -> Tensor:
+    def follow(self, targets: Any, sample: Tensor, epoch: int) -> Any:
         """Return the targets of pictures of one size, augmented as in `epoch`."""
         return self._followed(targets, None, uniform(self.seed, epoch, sample, DRAWS))
 
-    def _followed(self, targets: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
+    def _followed(self, targets: Any, sizes: Tensor | None, u: Tensor) -> Any:
         return self.target.follow(targets, _Geometry(self, sizes, u))
 
     def _views(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ class Augment(AugmentedViews):
     def _mixed(self, batch: Batch, u: Tensor, share: float) -> Batch:
         """Mix a `share` of the pictures with the previous one of the batch: half by mixup (Zhang et al. 2018,
         arXiv:1710.09412), half by CutMix (Yun et al. 2019, arXiv:1905.04899), both with lambda ~ Beta(1, 1). Targets
-        are mixed by `TargetType.mix`."""
+        are mixed by `TargetType.mixed`."""
         x = batch.pictures
         keep = u[:, 1].view(-1, 1, 1, 1)
         blend = keep.expand(-1, 1, *x.shape[-2:])
@@ -211,7 +211,7 @@ class Augment(AugmentedViews):
         own = torch.where(coin < share / 2, blend, torch.where(coin < share, cut, torch.ones_like(blend)))
         x = own * x + (1 - own) * x.roll(1, 0)
         kept = own.mean((1, 2, 3)).unsqueeze(1)
-        targets = self.target.mix(batch.targets, batch.targets.roll(1, 0), kept, self.num_classes)
+        targets = self.target.mixed(batch.targets, kept, self.num_classes)
         return batch._replace(inputs=x, targets=targets)
 
 

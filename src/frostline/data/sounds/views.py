@@ -83,7 +83,7 @@ class SoundViews(AugmentedViews):
         kept = torch.where(u[:, 0] < share, u[:, 1], 1.0).unsqueeze(1)
         weight = kept[:, :, None, None]
         mixed = weight * batch.pictures + (1 - weight) * batch.pictures.roll(1, 0)
-        targets = self.target.mix(batch.targets, batch.targets.roll(1, 0), kept, self.num_classes)
+        targets = self.target.mixed(batch.targets, kept, self.num_classes)
         return batch._replace(inputs=mixed, targets=targets)
 
 

@@ -187,7 +187,30 @@ class TargetType(ABC):
             next_step="data.augment=standard",
         )
 
-    def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
+    def mixed(self, targets: Any, share: Tensor, num_classes: int) -> Any:
+        """Mix the targets of each sample with those of the sample before it in the batch; named targets one by one:
+        floats, such as a teacher's outputs, are weighted like the samples, and one target may be a class. share: see
+        `mix`. Raises ConfigError for other integers."""
+        if not isinstance(targets, Mapping):
+            return self.mix(targets, targets.roll(1, 0), share, num_classes)
+        integers = {name: leaf for name, leaf in targets.items() if not leaf.is_floating_point()}
+        if len(integers) > 1 or not all(map(self.is_class, integers.values())):
+            raise ConfigError(
+                "data.augment=strong mixes samples and their targets: of named targets, it mixes floats and one class, "
+                f"but these are integers: {few([*map(shortened, integers)])}",
+                where="task, data",
+                next_step="data.augment=standard",
+            )
+        return {
+            name: self.mix(leaf, leaf.roll(1, 0), share, num_classes) if name in integers else _weighted(leaf, share)
+            for name, leaf in targets.items()
+        }
+
+    def is_class(self, leaf: Tensor) -> bool:
+        """Whether integers among named targets are classes that `mix` takes."""
+        return False
+
+    def follow(self, targets: Any, geometry: Geometry) -> Any:
         """Return the targets (B, ...) of pictures that an augmentation moved by `geometry`."""
         return targets
 
@@ -198,6 +221,12 @@ class TargetType(ABC):
     def digested(self, targets: Tensor) -> Any:
         """The bytes of the targets that go into a fingerprint."""
         return targets.numpy().data
+
+
+def _weighted(leaf: Tensor, share: Tensor) -> Tensor:
+    """(B, ...) floats, mixed with those before them in the batch. share: (B, 1)."""
+    share = share.view(-1, *[1] * (leaf.ndim - 1))
+    return share * leaf + (1 - share) * leaf.roll(1, 0)
 
 
 def require_differences(targets: Targets, total: int, one: str, next_step: str, where: object, *, name: str) -> None:

@@ -13,6 +13,7 @@ from frostline.errors import DataError
 
 LEAST_SHARE = 0.25  # of its area; a box of which an augmented view shows less is left out
 LEAST_SIDE = 1.0  # pixels
+COLUMNS = 5  # of a box: four edges and the class
 
 
 class Boxes(ShownClasses):
@@ -49,7 +50,12 @@ class Boxes(ShownClasses):
                 next_step="add boxes to it, or remove its annotations, so that it is taken from the training split",
             )
 
-    def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
+    def follow_named(self, name: str, leaf: Tensor, geometry: Geometry) -> Tensor:
+        """Boxes (B, M, 5) are moved; others as in `ShownClasses`."""
+        own = leaf.ndim == 3 and leaf.shape[2] == COLUMNS and leaf.is_floating_point()
+        return self.moved(leaf, geometry) if own else super().follow_named(name, leaf, geometry)
+
+    def moved(self, targets: Tensor, geometry: Geometry) -> Tensor:
         """Boxes are cut at the edges of the view; those of which less than LEAST_SHARE is seen are left out."""
         whole = geometry.boxes(targets[..., :4])
         height, width = geometry.sides

@@ -67,6 +67,9 @@ class Classes(TargetType):
         own, other = (one_hot(it, num_classes).float() for it in (targets, partners))
         return share * own + (1 - share) * other
 
+    def is_class(self, leaf: Tensor) -> bool:
+        return leaf.ndim == 1
+
 
 def _spelled(number: float, names: Sequence[str]) -> str:
     """The class that a number names, digit by digit: 1.0 also names the class 1."""

@@ -36,5 +36,5 @@ class Masks(ShownClasses):
         step = "add pictures that show other classes"
         require_differences(targets, sum(targets.counts), "pixel", step, where, name="class")
 
-    def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
+    def moved(self, targets: Tensor, geometry: Geometry) -> Tensor:
         return geometry.maps(targets.unsqueeze(1)).squeeze(1)
