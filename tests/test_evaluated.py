@@ -1,5 +1,6 @@
 """Predictions of other samples: which have one name, when they are out of date, and what is proposed without them."""
 
+import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from frostline.commands.evaluated import asked, content_of, is_stored, name_of, 
 from frostline.contracts.specs import ImageSpec, TextSpec
 from frostline.data.module import Data
 from frostline.data.part import Part
-from frostline.data.pictures.sources import FilePictures
+from frostline.data.pictures.sources import ArrayPictures, FilePictures
 from frostline.data.rows.columns import Columns, Kinds
 from frostline.data.rows.sources import RowSource
 from frostline.data.sample_cache import NOWHERE
@@ -31,6 +32,7 @@ from frostline.data.texts.tokenized import Tokenizer
 from frostline.errors import ConfigError, RunError
 from frostline.runs.predictions import Predictions, evaluations, write_evaluation
 from frostline.runs.record import Record
+from frostline.runs.seen import numbers_seen, write_seen
 from tiny_text import make_tokenizer
 
 LONG = "aa " * 200  # more than 500 characters
@@ -98,6 +100,60 @@ def test_pictures_have_one_name_whatever_the_range_of_grey_values(tmp_path: Path
     sources = [FilePictures([tmp_path / "a.png"], torch.tensor([0]), grey=it, **settings) for it in (None, (0, 1000))]
     assert len({source.content for source in sources}) == 2
     assert len({name_of(made(source), "best") for source in sources}) == 1
+
+
+# --- samples that the run has seen ---
+
+
+def digests(source: Source) -> list[bytes]:
+    return source.digests(torch.arange(len(source.labels)))
+
+
+def test_a_picture_is_recognised_wherever_it_lies(tmp_path: Path) -> None:
+    for name, grey in {"a": 50, "b": 50, "c": 60}.items():
+        Image.new("L", (8, 8), grey).save(tmp_path / f"{name}.png")
+    spec = ImageSpec(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    files = [tmp_path / f"{name}.png" for name in "abc"]
+    first, copy, other = digests(FilePictures(files, torch.tensor([0, 1, 0]), root=tmp_path, spec=spec))
+    assert first == copy != other
+    arrays = ArrayPictures(torch.tensor([5, 5, 6]).byte().view(3, 1, 1, 1).expand(-1, 3, 4, 4), torch.tensor([0, 1, 0]))
+    first, copy, other = digests(arrays)
+    assert first == copy != other
+
+
+def test_a_text_is_recognised_whatever_its_target_and_its_line(folder: Path) -> None:
+    first, second = digests(tokens(folder, TEXTS))
+    assert digests(tokens(folder, TEXTS[::-1], label=1)) == [second, first]
+    assert first != second
+
+
+def test_a_row_is_recognised_by_all_its_cells(folder: Path) -> None:
+    def row(*cells: tuple[str, float, str]) -> list[bytes]:
+        texts, numbers, names = (list(column) for column in zip(*cells, strict=True))
+        known = [text for text in dict.fromkeys(texts) if text]
+        part = Part("text", TextSpec(str(folder), 64), tokens(folder, [(text,) for text in known]))
+        columns = Columns({}, {"said": texts}, {"age": torch.tensor(numbers)}, {"kind": names}, Places("", [], "line"))
+        places = {"text/said": torch.tensor([known.index(text) if text else 0 for text in texts])}
+        absent = {"text/said": torch.tensor([not text for text in texts])}
+        kinds = Kinds((), ("said",), ("age",), ("kind",), ())
+        return digests(RowSource(columns, torch.zeros(len(texts)), kinds, {"text": part}, places, absent))
+
+    own, empty = ("aa", 1.0, "pug"), ("", math.nan, "pug")
+    first, second = row(own, empty)
+    assert row(("ba", 1.0, "pug"), empty, own)[1:] == [second, first]
+    others = row(("ba", 1.0, "pug"), ("aa", 2.0, "pug"), ("aa", 1.0, "cat"), ("", 1.0, "pug"))
+    assert len({first, second, *others}) == 6
+
+
+def test_samples_of_a_run_are_counted_by_split(tmp_path: Path) -> None:
+    one, two, three = (bytes([number] * 16) for number in (1, 2, 3))
+    assert numbers_seen(tmp_path, [one]) is None
+    write_seen(tmp_path, {"train": [two, one, one], "val": [one]})
+    assert numbers_seen(tmp_path, [one, one, two, three]) == {"train": 3, "val": 2}
+    assert numbers_seen(tmp_path, [three]) == {"train": 0, "val": 0}
+    (tmp_path / "samples" / "val.digests").write_bytes(b"half")
+    with pytest.raises(RunError, match="the digests of the run's val split cannot be read"):
+        numbers_seen(tmp_path, [one])
 
 
 def test_a_copy_under_another_name_is_the_same_samples() -> None:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,40 @@ def test_other_rows_are_scored_by_the_statistics_of_training(
     assert answer.code == 0, answer.err
     assert "not this run's own test split" in answer.out
     assert "with one name of 'user' that training does not have" in answer.out
+
+
+def test_rows_that_the_run_has_seen_are_counted_wherever_their_pictures_lie(
+    finished: Path, pets: list[str], program: Program, tmp_path: Path
+) -> None:
+    """Absolute paths lead from the folder that is typed back to the pictures of training."""
+    pictures, data = file_of(pets).parent, record_of(finished)["data"]
+
+    def change(rows: list[dict[str, str]]) -> None:
+        for row in rows:
+            row["photo"] = str(pictures / row["photo"]) if row["photo"] else ""
+
+    table = rewritten(pets, tmp_path, change)
+    elsewhere = [
+        "evaluate",
+        f"run={finished}",
+        f"data.file={table}",
+        f"data.dir={tmp_path}",
+        "store=false",
+        "trust=true",
+    ]
+    answer = program(*elsewhere)
+    assert answer.code == 0, answer.err
+    own = f"{data['num_train']} of 400 are training rows, {data['num_val']} of 400 are validation rows of this run"
+    assert f"  {own}: scores on them say little about new rows\n" in answer.out
+    assert re.search(rf"\d+ pictures are at absolute paths outside of {tmp_path}\n", answer.out)
+    rewritten(pets, tmp_path, lambda rows: (change(rows), [row.update(age=f"{row['age']}1") for row in rows]))
+    answer = program(*elsewhere)
+    assert "400 rows of" in answer.out
+    assert "of this run" not in answer.out.partition("test  ")[0]
+    shutil.move(finished / "samples", finished / "gone")
+    answer = program(*elsewhere)
+    shutil.move(finished / "gone", finished / "samples")
+    assert "whether training rows of this run are among them is not known" in answer.out
 
 
 def test_a_table_is_predicted_with_and_without_some_cells(

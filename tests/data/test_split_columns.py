@@ -46,6 +46,9 @@ class Lines(Source):
     def fetch(self, index: Any, *, whole: bool) -> Any:
         raise NotImplementedError
 
+    def digests(self, index: torch.Tensor) -> list[bytes]:
+        raise NotImplementedError
+
     def _content(self) -> str:
         raise NotImplementedError
 

@@ -25,6 +25,7 @@ from frostline.report.score_intervals import given_intervals, intervals_of
 from frostline.report.summary import print_classes, print_scores, print_test
 from frostline.runs.folder import amended
 from frostline.runs.record import Record
+from frostline.runs.seen import numbers_seen
 from frostline.training.build import Built, build
 from frostline.training.checkpoint import completed_targets, loaded, require_unchanged
 from frostline.training.identity import is_data_of
@@ -47,6 +48,8 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     elsewhere = any(cfg.data[name] is not None for name in ELSEWHERE)
     how = [f"data.{name}" for name in HOW if cfg.data[name] is not None]
     built, own = _built(settings, record, elsewhere=elsewhere, how=how, again=_typed(cfg))
+    if not own and built.trainer.is_global_zero:
+        _tell(built.data, folder)
     model, data, trainer = built.model, built.data, built.trainer
     compares = own and cfg.checkpoint == "best" and "test" in record.predictions
     stores = is_stored(cfg, settings, again=compares)
@@ -158,8 +161,6 @@ def _built(
             settings, load_weights=False, logs=False, known=Targets.of(completed_targets(record.data["targets"]))
         )
         if not is_data_of(built.data, record.data):
-            if built.trainer.is_global_zero:
-                _tell(built)
             return built, False
     built = build(settings, load_weights=False, logs=False)
     if not is_data_of(built.data, record.data):
@@ -184,13 +185,25 @@ def _samples_of(data: Data) -> str:
     return shown(f"{len(data.test_split):,} {data.modality.samples} of {data.where}")
 
 
-def _tell(built: Built) -> None:
-    data = built.data
+def _tell(data: Data, folder: Path) -> None:
+    """folder: of the run."""
     print(f"data  {_samples_of(data)}: not this run's own test split")
     counts = data.target.counts(data.names, data.test_split.labels)
     missing = [name for name, count in counts.items() if not count]
-    for note in [*([f"no samples of: {few(missing, 10)}"] if missing else []), *data.notes()]:
+    absent = [f"no samples of: {few(missing, 10)}"] if missing else []
+    for note in [*_seen(data, folder), *absent, *data.notes()]:
         print(f"  {shown(note)}")
+
+
+def _seen(data: Data, folder: Path) -> list[str]:
+    """A sentence if the run learned from some of these samples, or chose its epoch by them."""
+    split, samples = data.test_split, data.modality.samples
+    found = numbers_seen(folder, split.digests())
+    if found is None:
+        return [f"whether training {samples} of this run are among them is not known: it stored no digests of its own"]
+    kinds = {"train": "training", "val": "validation"}
+    same = [f"{number:,} of {len(split):,} are {kinds[name]} {samples}" for name, number in found.items() if number]
+    return [f"{', '.join(same)} of this run: scores on them say little about new {samples}"] if same else []
 
 
 def _or_score_it(data: Data, again: list[str]) -> str:

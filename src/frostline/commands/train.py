@@ -30,6 +30,7 @@ from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting, read_ru
 from frostline.runs.folders import CONFIG, claimed
 from frostline.runs.opening import foreign, read_settings
 from frostline.runs.record import Record, Stopwatch
+from frostline.runs.seen import write_seen
 from frostline.training.averaging import average
 from frostline.training.build import Built, build
 from frostline.training.callbacks.curves import Curves
@@ -117,6 +118,9 @@ def train(
 def _fit_and_test(
     cfg: Settings, built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch
 ) -> None:
+    if built.trainer.is_global_zero:
+        seen = {"train": built.data.train_split, "val": built.data.val_split}
+        write_seen(folder, {name: split.digests() for name, split in seen.items()})
     files = PredictionFiles(built, folder, cfg.predictions_max_gigabytes if cfg.predictions else None)
     try:
         with files.watching():

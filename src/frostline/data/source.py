@@ -82,6 +82,11 @@ class Source(ABC):
         same columns."""
         return self.content
 
+    @abstractmethod
+    def digests(self, index: Tensor) -> list[bytes]:
+        """A digest of each of these samples, the same wherever it lies and whatever its target is. `content` may have
+        read them already."""
+
     def fingerprint(self, target: TargetType, *, as_found: bool = False) -> str:
         """Digest of samples and targets. as_found: take the samples as the reader found them."""
         digest = hashlib.blake2b((self.as_found if as_found else self.content).encode(), digest_size=16)

@@ -69,6 +69,10 @@ class Split(Dataset[Batch | DataError]):
         digest.update("".join(self.source.decoded_by).encode())
         return digest.hexdigest()
 
+    def digests(self) -> list[bytes]:
+        """See `Source.digests`."""
+        return self.source.digests(self.index)
+
     @cached_property
     def by_length(self) -> Tensor | None:
         """(N,) places, shortest sample first; None if all samples have one size."""

@@ -57,6 +57,9 @@ class Pictures(Source):
     def size_of(self, index: int) -> tuple[int, int]:
         """Width and height of the upright picture in pixels, as it was found. Raises DataError."""
 
+    def digests(self, index: Tensor) -> list[bytes]:
+        return [self.byte_digest(place) for place in index.tolist()]
+
     def name_of(self, index: int) -> str:
         return f"picture {index + 1}"
 

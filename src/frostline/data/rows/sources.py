@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from frostline.contracts.tree import Value
+from frostline.contracts.tree import Value, part_of
 from frostline.data.part import Part, PartedSource
 from frostline.data.rows.columns import Columns, Kinds
 from frostline.data.rows.statistics import coded
@@ -77,9 +77,24 @@ class RowSource(PartedSource):
     def name_of(self, index: int) -> str:
         return self.columns.places.where(index)
 
+    def digests(self, index: Tensor) -> list[bytes]:
+        """Digest the cells of all inputs, those of pictures and texts by their content."""
+        cells: list[list[Any]] = [self._digests_of(name, index) for name in self.places]
+        cells += [values[index].tolist() for values in self.columns.numbers.values()]
+        cells += [[own[it] for it in index.tolist()] for own in self.columns.names.values()]
+        cells.append(self.absent[index].tolist())
+        return [hashlib.blake2b(repr(row).encode(), digest_size=16).digest() for row in zip(*cells, strict=True)]
+
     @property
     def as_found(self) -> str:
         return self._digest({name: part.source.as_found for name, part in self.parts.items()})
+
+    def _digests_of(self, name: str, index: Tensor) -> list[bytes]:
+        """Digest an input of a part; b"" for an empty one, in whose place another row's is shown."""
+        used, places = self.places[name][index].unique(return_inverse=True)
+        own = self.parts[part_of(name)].source.digests(used)
+        absent = self.absent[index][:, [*inputs_of(self.kinds)].index(name)].tolist()
+        return [b"" if is_absent else own[it] for it, is_absent in zip(places.tolist(), absent, strict=True)]
 
     def _content(self) -> str:
         return self._digest({name: part.source.content for name, part in self.parts.items()})

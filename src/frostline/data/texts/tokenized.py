@@ -132,6 +132,10 @@ class TokenSource(Source):
     def as_found(self) -> str:
         return self.strings or self.content
 
+    def digests(self, index: Tensor) -> list[bytes]:
+        """Digest what the network sees of the texts."""
+        return [hashlib.blake2b(row.numpy().tobytes(), digest_size=16).digest() for row in self._rows(index)]
+
     def _content(self) -> str:
         digest = hashlib.blake2b(self.starts.numpy().data, digest_size=16)
         digest.update(self.flat.numpy().data)

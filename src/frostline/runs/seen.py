@@ -1,0 +1,43 @@
+"""Which samples a run learned from, and which chose its epoch: a digest of each, so that they are recognised when they
+are scored as other samples. A file for each split has its digests in sequence, in ascending order.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from frostline.errors import RunError
+from frostline.paths import write_atomically
+
+FOLDER = "samples"
+SPLITS = ("train", "val")
+BYTES = 8  # of a digest: by a chance of 3 %, two of a billion different samples have the same
+
+
+def write_seen(run: Path, digests: Mapping[str, Iterable[bytes]]) -> None:
+    """digests: by split, of each sample, of BYTES or more. Raises OSError."""
+    (run / FOLDER).mkdir(exist_ok=True)
+    for split in SPLITS:
+        content = b"".join(sorted(digest[:BYTES] for digest in digests[split]))
+        write_atomically(run / FOLDER / f"{split}.digests", content)
+
+
+def numbers_seen(run: Path, digests: Sequence[bytes]) -> dict[str, int] | None:
+    """How many of these samples are in each of the run's SPLITS; None if it stored no digests, as earlier versions did
+    not. Raises RunError if they cannot be read."""
+    import numpy as np
+
+    files = {split: run / FOLDER / f"{split}.digests" for split in SPLITS}
+    if not all(file.is_file() for file in files.values()):
+        return None
+    own = np.frombuffer(b"".join(digest[:BYTES] for digest in digests), np.uint64)
+    found = {}
+    for split, file in files.items():
+        try:
+            found[split] = int(np.isin(own, np.frombuffer(file.read_bytes(), np.uint64)).sum())
+        except (OSError, ValueError) as error:  # ValueError: it ends within a digest
+            raise RunError(
+                f"the digests of the run's {split} split cannot be read: {error}",
+                where=file,
+                next_step="restore the file; or remove it, and the samples are not compared",
+            ) from error
+    return found
