@@ -1,6 +1,7 @@
 """Translate errors of Hydra and OmegaConf into ConfigError, with close names and the next step."""
 
 import re
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from frostline.cli.nested import options_with
+from frostline.cli.nested import options_with, place_of
 from frostline.commands.checks import SUPPLIED
 from frostline.config.constructors import constant_of, parameters_of
 from frostline.config.keys import meant
@@ -191,8 +192,9 @@ def _units_of(head: Path) -> Collection[str]:
 def _unknown_option(error: MissingConfigException) -> ConfigError:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     options = [name for name in error.options or [] if not name.startswith("_")]
+    typed = place_of(sys.argv[1:], group, option)
     return ConfigError(
         f"there is no {group} '{option}': {close_names(option, options)}",
-        where=f"{group}={option}",
-        next_step=f"{group}=<one of {', '.join(options)}>",
+        where=f"{typed}={option}",
+        next_step=f"{typed}=<one of {', '.join(options)}>" + ("" if typed == group else f"; or {typed}=none"),
     )
