@@ -98,8 +98,8 @@ def test_cells_that_keep_a_column_from_being_numbers_are_named() -> None:
     _, _, notes = kinds_of(rows, ["age", "size", "user"], NOTHING)
     then = "correct or empty what is wrong, then 'data.number_columns"
     assert notes == [
-        f"'age' is taken for categories, because 2 of 122 cells are not numbers ('n.v.', line 62): {then}=[age]'",
-        f"'size' is taken for categories, because 1 of 122 cells is not a number ('small', line 2): {then}=[size]'",
+        f"'age' is taken for categories, because 2 of 122 cells are not numbers ('n.v.', line 62): {then}=[age,size]'",
+        f"'size' is taken for categories, because 1 of 122 cells is not a number ('small', line 2): {then}=[age,size]'",
     ]
 
 
@@ -116,6 +116,48 @@ def test_a_column_of_numbers_and_few_words_is_named() -> None:
     some = [year if place % 3 else "n/a?" for place, year in enumerate(years)]
     _, _, notes = kinds_of(rows_of(year=some), ["year"], NOTHING)
     assert "of 408 cells are not numbers ('n/a?', line 2)" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "taken"),
+    [
+        ([f"${place}.10" for place in range(40)], "left out"),
+        (["12,34", "5", "1,5", "20"] * 10, "taken for categories"),
+        (["1 234", "1 234 567", "12"] * 10, "taken for categories"),
+        (["5 km", "12 km", "1,234.5 km"] * 10, "taken for categories"),
+        (["-5%", "7.5%", "0%"] * 10, "taken for categories"),
+        (["1,234", "1,234", "900", "n/a"] * 10, "taken for categories"),
+        (["1 234 567 km", "2 000 000 km"] * 10, "taken for texts"),
+    ],
+)
+def test_numbers_with_other_marks_are_named(cells: list[str], taken: str) -> None:
+    """They are not converted: 1,234 is another number in another country."""
+    ages = [str(place) for place in range(len(cells))]
+    kinds, _, notes = kinds_of(rows_of(price=cells, age=ages), ["price", "age"], NOTHING)
+    others, known = (sum(cell not in own for cell in cells) for own in ({"5", "20", "12", "900", "n/a"}, {"n/a"}))
+    assert kinds.numbers == ("age",)
+    assert notes[0] == (
+        f"'price' is {taken}, because {others} of {known} cells are not numbers ('{cells[0]}', line 2): "
+        "write them with digits and a decimal point alone, then 'data.number_columns=[age,price]'"
+    )
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["12A", "13", "14A"],
+        ["1st", "2nd", "3rd"],
+        ["$5", "€7", "5 km"],
+        ["31.1.2020", "1.2.2021", "3.4.2022"],
+        ["10:30", "11:45", "10:00"],
+        ["one", "2", "three"],
+        ["4x4", "2x4", "4x4"],
+        ["$5", "$5", "$5"],
+    ],
+)
+def test_codes_dates_and_words_are_no_numbers_with_marks(cells: list[str]) -> None:
+    _, _, notes = kinds_of(rows_of(it=cells * 10), ["it"], NOTHING)
+    assert not any("are not numbers" in note for note in notes)
 
 
 def test_guessed_columns_can_be_pasted() -> None:

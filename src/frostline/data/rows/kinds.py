@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from frostline.data.pictures.files import PICTURES
 from frostline.data.rows.columns import SETTINGS, UNKNOWN_NUMBERS, Kinds, whole
+from frostline.data.rows.written import Written, written_numbers
 from frostline.data.tables.columns import WHOLE
 from frostline.data.tables.table import Row, is_number
 from frostline.errors import DataError, few, shortened
@@ -18,8 +19,6 @@ PATHS = 0.9  # share of the filled cells that end like pictures from which they 
 WORDS = 3.0  # mean number of words from which cells are texts
 MOST_CATEGORIES = 100  # different names; more are ids
 OWN = 0.9  # share of different cells from which a column that is no text says nothing about other rows
-NUMBERS = 0.9  # share of the known cells that are numbers from which the others are probably errors
-FEWER_NUMBERS, MARKS = 0.5, 3  # the same, if the others are so few different ones: they may mark what is missing
 DATES = 0.9  # share of the filled cells that are dates from which the column has dates
 DATE = re.compile(r"\d{1,2}[./]\d{1,2}[./]\d{2}(\d{2})?( \d{1,2}:\d{2}(:\d{2})?)?")  # beside ISO 8601
 KINDS = {"images": "pictures", "texts": "texts", "numbers": "numbers", "categories": "categories", "ids": "ids"}
@@ -42,12 +41,11 @@ def kinds_of(
     found = {field: [*(given[field] or ())] for field in Kinds._fields}
     named = {name for names in found.values() for name in names}
     left: dict[str, list[str]] = {}
-    guessed, notes = [], []
+    guessed = []
     for name in candidates:
         if name in named:
             continue
         kind, why = guess(name, [row.cells.get(name, "") for row in rows])
-        notes += _no_numbers(name, rows, kind)
         if kind and given[kind] is not None:
             kind, why = "", f"{SETTINGS[kind]} does not name it"
         if kind:
@@ -57,7 +55,8 @@ def kinds_of(
             left.setdefault(why, []).append(name)
     kinds = Kinds(*(tuple(found[field]) for field in Kinds._fields))
     left_out = [f"left out: {few([shortened(name) for name in its])} ({why})" for why, its in left.items()]
-    return kinds, frozenset(guessed), notes + left_out
+    others = [name for name in candidates if name not in named]
+    return kinds, frozenset(guessed), _no_numbers(kinds, others, rows) + left_out
 
 
 def guess_note(kinds: Kinds, guessed: Collection[str]) -> list[str]:
@@ -95,13 +94,18 @@ def guess(name: str, cells: Sequence[str]) -> Guess:
         if not (is_id and all(WHOLE.fullmatch(whole(cell)) for cell in numbers)):
             return Guess("numbers")
         return Guess("", "each row has its own") if single else Guess("ids")
-    if sum(map(_is_date, filled)) >= DATES * len(filled):
+    if _are_dates(filled):
         return Guess("", "dates; a number, such as the days since one of them, can be learned from")
     if sum(len(cell.split()) for cell in filled) >= WORDS * len(filled):
         return Guess("texts")
     if single or (different > OWN * len(filled) and not is_id):
         return Guess("", "each row has its own, or nearly")
     return Guess("ids" if is_id or different > MOST_CATEGORIES else "categories")
+
+
+def _are_dates(cells: Sequence[str]) -> bool:
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    return sum(map(_is_date, filled)) >= DATES * len(filled)
 
 
 def _is_date(cell: str) -> bool:
@@ -112,21 +116,21 @@ def _is_date(cell: str) -> bool:
     return True
 
 
-def _no_numbers(name: str, rows: Sequence[Row], kind: str) -> list[str]:
-    """A sentence if most cells of a column that is taken for something else are numbers."""
-    known = [(cell, row) for row in rows if (cell := row.cells.get(name, "").strip()).lower() not in UNKNOWN_NUMBERS]
-    others = [(cell, row) for cell, row in known if not is_number(cell)]
-    least = FEWER_NUMBERS if len({cell for cell, _ in others}) <= MARKS else NUMBERS
-    if ID_NAME.search(name) or not others or len(others) > (1 - least) * len(known):
-        return []
-    cell, row = others[0]
-    taken = f"taken for {KINDS[kind]}" if kind else "left out"
-    number = "is not a number" if len(others) == 1 else "are not numbers"
+def _no_numbers(kinds: Kinds, candidates: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """A sentence for each column of numbers that is taken for something else. candidates: columns that the user did not
+    name."""
+    taken = {name: f"taken for {KINDS[field]}" for field, names in kinds._asdict().items() for name in names}
+    found = {name: own for name in candidates if (own := _written(name, rows, kinds)) is not None}
+    then = list_of(SETTINGS["numbers"], [*kinds.numbers, *found])
     return [
-        f"'{shortened(name)}' is {taken}, because {len(others):,} of {len(known):,} cells {number} "
-        f"('{shortened(cell)}', {row.unit} {row.place}): correct or empty what is wrong, then "
-        + list_of(SETTINGS["numbers"], [name])
+        f"'{shortened(name)}' is {taken.get(name, 'left out')}, because {own.why}, then {then}"
+        for name, own in found.items()
     ]
+
+
+def _written(name: str, rows: Sequence[Row], kinds: Kinds) -> Written | None:
+    found = None if name in kinds.numbers or ID_NAME.search(name) else written_numbers(name, rows)
+    return None if found is None or _are_dates([row.cells.get(name, "") for row in rows]) else found
 
 
 def require_filled(rows: Sequence[Row], kinds: Kinds, where: object) -> None:
