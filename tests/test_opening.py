@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from conftest import ASIDE, SMALL, Answer, short_form
 from frostline.config.constructors import origin_of
 from frostline.errors import RunError
 from frostline.paths import conf_dir
+from frostline.runs.folder import read_run
 from frostline.runs.opening import foreign, read_settings
+from frostline.runs.record import Record
 
 QUICK = [*SMALL, *ASIDE, "schedule=head_only"]
 
@@ -148,6 +151,32 @@ def test_a_run_that_goes_on_writes_only_into_its_own_folder(
     answer = program("train", f"resume={run}")
     assert answer.code == 1
     assert f"{place}: writes to {PLACES[place]}" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [*CODE.values(), *PLACES.items(), ("callbacks.mine", {"_target_": "os.x"})]
+)
+def test_trust_is_proposed_where_opening_the_run_needs_it(place: str, value: Any, run: Path) -> None:
+    """To score a run, its callbacks, loggers and cache are left out."""
+    own = Record("", 0, foreign=foreign(settings_of(run), run))
+    assert own.trusting(trains=True) == own.trusting(trains=False) == []
+    amend(run, place, value)
+    settings = settings_of(run)
+    record = Record("", 0, foreign=foreign(settings, run))
+    settings |= {"callbacks": {}, "logger": {}, "cache": settings["cache"] | {"dir": None}}
+    assert record.trusting(trains=True) == ["trust=true"]
+    assert record.trusting(trains=False) == ["trust=true"] * bool(foreign(settings, run))
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    found: Any = OmegaConf.to_container(read_run(run)[1])
+    return dict(found)
+
+
+def test_trust_is_proposed_for_a_link_whatever_its_name(run: Path, tmp_path: Path) -> None:
+    (run / "logger").symlink_to(tmp_path)
+    record = Record("", 0, foreign=foreign({}, run))
+    assert record.trusting(trains=False) == ["trust=true"]
 
 
 def test_a_link_out_of_the_run_is_followed_before_it_is_written(

@@ -174,7 +174,7 @@ def _checkpoint(about: Mapping[str, Any]) -> str:
 
 def _opening(run: Path) -> list[str]:
     """The settings that open a run."""
-    return [f"run={hydra_quoted(str(run))}", *(["trust=true"] if Record.read(run).foreign else [])]
+    return [f"run={hydra_quoted(str(run))}", *Record.read(run).trusting(trains=False)]
 
 
 def _on_others(run: Path) -> str:

@@ -46,9 +46,9 @@ class Explaining(NamedTuple):
 
 def allowance_of(record: Record, folder: Path) -> Allowance:
     """What a page may cost that a training writes."""
-    trust = ["trust=true"] if record.foreign else []
     return Allowance(
-        SHARE * record.seconds.get("total", 0.0), command_of("report", *trust, "saliency=true", run=folder.absolute())
+        SHARE * record.seconds.get("total", 0.0),
+        command_of("report", *record.trusting(trains=False), "saliency=true", run=folder.absolute()),
     )
 
 

@@ -32,7 +32,7 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
         by = signal.Signals(stop.signum if isinstance(stop, Stopped) else signal.SIGINT)
         record.status, record.error = "interrupted", {"type": by.name, "message": "stopped by a signal"}
         if trainer.is_global_zero:
-            again = command_of("train", *(["trust=true"] if record.foreign else []), resume=folder)
+            again = command_of("train", *record.trusting(trains=True), resume=folder)
             print(with_program(f"frostline: interrupted by {by.name}\n  next:  {again}"), file=sys.stderr)
         sys.exit(128 + by)
     except Pruned as pruned:

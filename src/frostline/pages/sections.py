@@ -190,10 +190,9 @@ def abstention(folder: Path, temperature: float | None) -> tuple[str, str]:
 def commands(record: Record, folder: Path) -> list[tuple[str, str]]:
     """Descriptions and commands that use the run. The folder is absolute, because the page is opened from anywhere."""
     run = folder.absolute()
-    trust = ["trust=true"] if record.foreign else []
     found = []
     if record.status != "finished":
-        found.append(("go on", command_of("train", *trust, resume=run)))
+        found.append(("go on", command_of("train", *record.trusting(trains=True), resume=run)))
     if (weights := record.weights_settings) is not None:
         found += [
             ("score the test split again", command_of("evaluate", *weights, run=run)),
@@ -202,4 +201,4 @@ def commands(record: Record, folder: Path) -> list[tuple[str, str]]:
         ]
     if record.predictions:
         found.append(("compare with another run", command_of("compare", first=run, second="other_run")))
-    return [*found, ("build this page anew", command_of("report", *trust, run=run))]
+    return [*found, ("build this page anew", command_of("report", *record.trusting(trains=False), run=run))]

@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+import re
 import time
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -36,6 +37,8 @@ TYPES = {
     "test_uses": "int | None",
     "planned_seconds": "float | None",
 }
+# Lines of `Record.foreign` on what only a training uses, see `folder.opened`; links lead out of the folder for all.
+OF_TRAINING = re.compile(r"((callbacks|logger)(\.[^:/]*)?|cache\.dir): (?!leads to )")
 VERSIONED = ("frostline", "torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 
 
@@ -115,7 +118,12 @@ class Record:
         names = [name for name in ("best", "last") if self.checkpoints.get(name) is not None]
         if not names:
             return None
-        return ["checkpoint=last"] * (names[0] != "best") + ["trust=true"] * bool(self.foreign)
+        return ["checkpoint=last"] * (names[0] != "best") + self.trusting(trains=False)
+
+    def trusting(self, *, trains: bool) -> list[str]:
+        """The setting of a command that opens this run: `trust=true` if it needs that. trains: whether its training
+        continues, which alone uses its callbacks, its loggers and the folder of its cache."""
+        return ["trust=true"] if any(trains or not OF_TRAINING.match(line) for line in self.foreign) else []
 
     @property
     def temperature(self) -> float | None:
