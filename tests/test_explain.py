@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
-from conftest import Answer
+from conftest import Answer, require_pasteable
 from frostline.commands.explain import _OneSample
-from frostline.contracts.specs import ImageSpec, PartsSpec, TextSpec
+from frostline.contracts.specs import ImageSpec, PartsSpec, TextSpec, WaveSpec
 from frostline.errors import ConfigError, DataError
 from frostline.saliency.explainer import explainer_of
 
@@ -73,7 +73,16 @@ def test_what_is_proposed_is_what_the_run_takes(spec: type, said: str) -> None:
 
 def test_table_rows_have_no_map() -> None:
     backbone: Any = SimpleNamespace(spec=object.__new__(PartsSpec), name="fusion")
-    with pytest.raises(ConfigError, match=r"\(table rows\) have no map"):
+    with pytest.raises(ConfigError, match=r"\(table rows\) have no map") as error:
+        explainer_of(backbone)
+    require_pasteable(str(error.value))
+    assert "what each column adds" in error.value.next_step
+    assert "model=minilm data=text_csv data.train_file=<table> data.text_columns=[<texts>]" in str(error.value)
+
+
+def test_sounds_have_a_map_as_pictures() -> None:
+    backbone: Any = SimpleNamespace(spec=object.__new__(WaveSpec), name="wav2vec2")
+    with pytest.raises(ConfigError, match="sees sounds as pictures: model=efficientnet_lite0 data=audio_folder"):
         explainer_of(backbone)
 
 

@@ -17,11 +17,13 @@ MOST_PIXELS = 4096
 @dataclass(frozen=True)
 class Spec(ABC):
     """kind: what messages call one input. ragged: whether inputs are `Tokens` of different lengths. explainer: dotted
-    name of the class that explains answers for such inputs (saliency/explainer.py); "" if none does."""
+    name of the class that explains answers for such inputs (saliency/explainer.py); "" if none does. instead: what a
+    user may do then."""
 
     kind: ClassVar[str]
     ragged: ClassVar[bool]
     explainer: ClassVar[str] = ""
+    instead: ClassVar[str] = "explain a run whose network takes pictures (model=efficientnet_lite0)"
 
     @abstractmethod
     def example(self) -> Value:
@@ -165,6 +167,10 @@ class WaveSpec(Spec):
 
     kind = "sound"
     ragged = True
+    instead = (
+        "explain a run whose network sees sounds as pictures: model=efficientnet_lite0 data=audio_folder "
+        "data.dir=<folder>"
+    )
 
     def example(self) -> Tokens:
         """values (1, T, 1)."""
@@ -207,6 +213,13 @@ class PartsSpec(Spec):
 
     kind = "table row"
     ragged = False
+    instead = (
+        "see the line `adds` that the training printed (run.json: baselines): what each column adds to a simple model"
+        "; or train on one column alone and explain that run: model=efficientnet_lite0 data=image_csv "
+        "data.file=<table> data.path_column=<pictures> data.target_columns=[<target>]"
+        "; or model=minilm data=text_csv data.train_file=<table> data.text_columns=[<texts>] "
+        "data.target_columns=[<target>]"
+    )
 
     def example(self) -> dict[str, Any]:
         """An input of each part, by name."""

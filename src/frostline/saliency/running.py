@@ -29,7 +29,7 @@ def no_map(backbone: Backbone) -> ConfigError:
     return ConfigError(
         f"the inputs of this network ({backbone.spec.kind}s) have no map",
         where=backbone.name,
-        next_step="explain a run whose network takes pictures (model=efficientnet_lite0)",
+        next_step=backbone.spec.instead,
     )
 
 
