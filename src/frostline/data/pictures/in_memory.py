@@ -16,6 +16,8 @@ from frostline.data.pictures.grey import DEEP, PLAIN, TOPS, Range, Setting, deep
 from frostline.errors import DataError
 from frostline.paths import at_home
 
+CHANNELS = (1, 3, 4)  # of grey, colour, and colour with transparency
+
 
 class OwnRanges:
     """Scales grey pictures of more than 8 bits for a run without a range, each by the smallest usual range that holds
@@ -79,20 +81,39 @@ def as_picture(sample: Any, where: str) -> Path | Image.Image:
         if sample.mode == "F":
             _require_finite(np.asarray(sample), where)
         return sample
-    if isinstance(sample, Tensor):
-        if sample.dtype != torch.uint8 or sample.ndim not in (2, 3):
-            raise _no_picture(f"a tensor of {sample.dtype} with the shape {tuple(sample.shape)}", where)
-        sample = (sample.movedim(0, -1) if sample.ndim == 3 else sample).cpu().numpy()
-    if not isinstance(sample, np.ndarray):
+    if not isinstance(sample, Tensor | np.ndarray):
         raise _no_picture(f"a {type(sample).__name__}", where)
-    if not sample.size:
-        raise _no_picture(f"an array without values, of the shape {sample.shape}", where)
-    _require_finite(sample, where)
-    values = sample[..., 0] if sample.ndim == 3 and sample.shape[2] == 1 else sample
+    error = _no_picture(_described(sample), where, _turned(sample))
+    if isinstance(sample, Tensor) and (sample.dtype != torch.uint8 or sample.ndim not in (2, 3)):
+        raise error
+    if 0 in sample.shape:
+        raise _no_picture(f"{_described(sample)}, without values", where)
+    if isinstance(sample, Tensor):
+        values: np.ndarray = (sample.movedim(0, -1) if sample.ndim == 3 else sample).cpu().numpy()
+    else:
+        values = sample
+    _require_finite(values, where)
+    values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     try:
         return Image.fromarray(np.ascontiguousarray(values))
-    except (TypeError, ValueError) as error:
-        raise _no_picture(f"an array of {sample.dtype} with the shape {sample.shape}", where) from error
+    except (TypeError, ValueError) as unknown:
+        raise error from unknown
+
+
+def _described(sample: Tensor | np.ndarray) -> str:
+    kind = "a tensor" if isinstance(sample, Tensor) else "an array"
+    return f"{kind} of {sample.dtype} with the shape {tuple(sample.shape)}"
+
+
+def _turned(sample: Tensor | np.ndarray) -> str:
+    """The call for a batch, or for a picture whose channels stand where those of arrays, or of tensors, do."""
+    is_tensor = isinstance(sample, Tensor)
+    if sample.ndim == 4:
+        return "predict([*batch]), without further brackets: it holds several pictures"
+    if sample.ndim == 3 and sample.shape[-1 if is_tensor else 0] in CHANNELS:
+        turned = "picture.movedim(-1, 0)" if is_tensor else "np.moveaxis(picture, 0, -1)"
+        return f"predict([{turned}]), of the shape {'(C, H, W)' if is_tensor else '(H, W, C)'}"
+    return ""
 
 
 def _require_finite(values: Any, where: str) -> None:
@@ -104,9 +125,9 @@ def _require_finite(values: Any, where: str) -> None:
         )
 
 
-def _no_picture(what: str, where: str) -> DataError:
+def _no_picture(what: str, where: str, first: str = "") -> DataError:
+    """first: a next step before the general one."""
+    forms = "pass a path, a PIL image, an array (H, W) or (H, W, 3) of uint8, or a uint8 tensor (3, H, W)"
     return DataError(
-        f"this is not a picture: {what}",
-        where=where,
-        next_step="pass a path, a PIL image, an array (H, W) or (H, W, 3) of uint8, or a uint8 tensor (3, H, W)",
+        f"this is not a picture: {what}", where=where, next_step=f"{first}; or {forms}" if first else forms
     )
