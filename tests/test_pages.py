@@ -19,13 +19,14 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from conftest import Answer
+from faked import phase_row
 from frostline.commands.page import page_of_training
 from frostline.contracts.worst import Worst
 from frostline.pages.drawing import Scale, curves, number, numbered
 from frostline.pages.events import curves as read_curves
-from frostline.pages.page import write_page
+from frostline.pages.page import rendered, write_page
 from frostline.pages.plan import plan
-from frostline.pages.samples import EACH, galleries
+from frostline.pages.samples import EACH, Galleries, galleries
 from frostline.pages.sections import MOST_CONFUSED, charts, confusion
 from frostline.report.calibration import confidence_of
 from frostline.report.selective import RATES, threshold_of
@@ -460,6 +461,21 @@ def test_curves_run_through_all_phases(tmp_path: Path) -> None:
         assert 'class="best"' in chart.svg
         assert chart.svg.count('class="boundary"') == 1
         assert chart.svg.count("<circle") == 3 * len(chart.names)
+
+
+@pytest.mark.parametrize(("groups", "shown", "cut"), [(6, 6, ""), (9, 6, "6 of 9 shown")])
+def test_curves_that_a_chart_leaves_out_are_counted(groups: int, shown: int, cut: str, tmp_path: Path) -> None:
+    with SummaryWriter(tmp_path / "tensorboard") as writer:
+        for step in (9, 19):
+            writer.add_scalar("val/accuracy", 0.5, step)
+            for group in range(groups):
+                writer.add_scalar(f"lr/block{group}", 0.01, step - 5)
+    record = Record(command="", seed=0, phases=[phase_row(epochs=2)], monitor="val/accuracy")
+    found = charts(record, tmp_path)[-1]
+    assert (found.title, len(found.names), found.cut) == ("Learning rate", shown, cut)
+    page = rendered(tmp_path, record, None, Galleries([]), "", [])
+    assert page.count("shown; <code>tensorboard") == (groups > shown)
+    assert cut in page
 
 
 def test_a_plan_is_drawn_with_its_frost_line() -> None:

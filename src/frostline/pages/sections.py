@@ -33,11 +33,13 @@ class Score(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """names: of the lines, in the order of their colours. svg: markup, of which all texts are escaped."""
+    """names: of the lines, in the order of their colours. svg: markup, of which all texts are escaped. cut: `6 of 9
+    shown`, if there are more lines."""
 
     title: str
     svg: str
     names: list[str]
+    cut: str
 
 
 def scores(record: Record) -> list[Score]:
@@ -71,13 +73,15 @@ def charts(record: Record, folder: Path) -> list[Chart]:
     best = _best_epoch(record)
     made = []
     for title, tags, log in _charts(record, logged):
-        series = {name: _by_epoch(logged[tag], ends.steps, epochs) for tag, name in tags.items()}
+        first_lines = [*tags.items()][:MOST_LINES]
+        series = {name: _by_epoch(logged[tag], ends.steps, epochs) for tag, name in first_lines}
         series = {name: points for name, points in series.items() if points}
         label = f"{title} by epoch: " + "; ".join(
             f"{name} from {drawing.number(own[0][1])} to {drawing.number(own[-1][1])}" for name, own in series.items()
         )
         if svg := drawing.curves(series, starts, len(epochs), best, log=log, label=label):
-            made.append(Chart(title, svg, [*series]))
+            cut = f"{MOST_LINES} of {len(tags)} shown" if len(tags) > MOST_LINES else ""
+            made.append(Chart(title, svg, [*series], cut))
     return made
 
 
@@ -87,14 +91,14 @@ def _charts(record: Record, logged: Mapping[str, Curve]) -> Iterator[tuple[str, 
     others = [tag for tag in logged if tag.startswith(VALIDATED) and tag not in (record.monitor, "val/n", "val/loss")]
     chosen = [record.monitor, *(tag for tag in others if 0 <= min(logged[tag].values) <= max(logged[tag].values) <= 1)]
     if record.monitor != "val/loss":
-        yield f"Validation: {score}", {tag: tag.removeprefix(VALIDATED) for tag in chosen[:MOST_LINES]}, False
+        yield f"Validation: {score}", {tag: tag.removeprefix(VALIDATED) for tag in chosen}, False
     losses = {"train/loss_epoch": "training", "val/loss": "validation"}
     found = {tag: name for tag, name in losses.items() if tag in logged}
     if found:
         yield "Loss", found, all(min(logged[tag].values) > 0 for tag in found)
     rates = [tag for tag in logged if tag.startswith(RATES)]
     if rates:
-        yield "Learning rate", {tag: tag.removeprefix(RATES) for tag in rates[:MOST_LINES]}, True
+        yield "Learning rate", {tag: tag.removeprefix(RATES) for tag in rates}, True
 
 
 def _by_epoch(curve: Curve, ends: list[int], epochs: Mapping[int, int]) -> list[tuple[float, float]]:
