@@ -71,7 +71,7 @@ def test_probabilities_are_calibrated(program: Program, run: Path, pictures: Pat
     said = program("predict", f"run={run}", f"input={files[0]}")
     assert "temperature 2.500, fitted on" in said.err
     assert ("those as trained were better" in said.err) == Record.read(run).temperature_harms
-    assert "which also chose the epoch" in said.err
+    assert "which also chose the epoch; it holds for samples like those of validation" in said.err
     assert float(rows_of(said)[0]["probability"]) == pytest.approx(
         float(next(mended.predict(files)).values.max()), abs=1e-6
     )
@@ -114,6 +114,7 @@ def test_the_network_abstains_where_it_is_not_sure(program: Program, run: Path, 
     assert max(unsure, default=0) <= min(sure, default=1)
     assert f"abstained on {len(unsure)} of 40" in answer.err
     assert "Clopper-Pearson" in answer.err
+    assert "it holds for samples like those of validation" in answer.err
     found = [*frostline.open(run).predict([*map(str, sorted(pictures.iterdir()))], abstain=most)]
     assert [it.columns["label"] for it in found] == [row["label"] or None for row in rows]
 
@@ -142,7 +143,7 @@ def test_sets_hold_the_classes_that_are_probable_enough(
     for row, names in zip(rows, listed, strict=True):
         assert names == [row["label"] if at == 1 else row[f"label_{at}"] for at in range(1, len(names) + 1)]
     assert f"{sum(len(names) == 1 for names in listed)} of one class" in answer.err
-    assert "sets hold the truth of 0.8 of further samples: split conformal" in answer.err
+    assert "sets hold the truth of 0.8 of further samples like those of validation: split conformal" in answer.err
     capsys.readouterr()
     opened, files = frostline.open(run), [*map(str, sorted(pictures.iterdir()))]
     found = [*opened.predict(files, conformal=0.2), *opened.predict(files[:1], conformal=0.2)]

@@ -123,6 +123,8 @@ def test_the_proposed_error_rate_is_one_that_validation_can_promise(run: Path) -
         sure = confidence_of(target, logits, record.temperature or 1.0)
         rates = [rate for rate in RATES if rate >= 0.05 and threshold_of(*sure, rate) is not None]
         assert proposed(keep) == (f"abstain={rates[0]:g}" if rates else "")
+        page = Page(run / "report.html").text
+        assert ("promises its error rate for samples like those of validation" in page) == bool(rates)
     proposed(6)
     assert "6 validation samples with" in Page(run / "report.html").text
     (run / "predictions" / "val.parquet").write_bytes(b"PAR1")

@@ -34,7 +34,8 @@ def calibrated(record: Record, checkpoint: str, task: Task, calibration: str) ->
     source = counted(number, "validation sample", "validation samples") if isinstance(number, int) else "validation"
     return Calibrated(
         temperature,
-        f"probabilities are calibrated: temperature {temperature:.3f}, fitted on {source}, {SAME_DATA}"
+        f"probabilities are calibrated: temperature {temperature:.3f}, fitted on {source}, {SAME_DATA}; "
+        "it holds for samples like those of validation"
         + ("; on the test split those as trained were better: calibration=none" if record.temperature_harms else ""),
     )
 

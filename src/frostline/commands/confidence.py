@@ -25,6 +25,7 @@ from frostline.tasks.base import Task
 from frostline.tasks.multi_label import BETWEEN
 
 SAME_TWICE = "validation also chose the epoch and the temperature, so it may fail more often"
+ALIKE = "samples like those of validation"  # of which alone a promise holds
 
 
 class Confidence(NamedTuple):
@@ -208,14 +209,14 @@ def _promise(threshold: Threshold) -> str:
         f"the other classes of an answer have a probability of {-threshold.value:.3g} or less together: on validation "
         f"{threshold.coverage:.1%} were answered with an error rate of {threshold.error:.1%}, at most "
         f"{threshold.bound:.1%} with {1 - DOUBT:.0%} confidence (Clopper-Pearson bound of all thresholds tried); "
-        f"{SAME_TWICE}"
+        f"it holds for {ALIKE}; {SAME_TWICE}"
     )
 
 
 def _note(what: str, besides: str, miss: float, found: Predictions) -> str:
     number = len(found.columns["target"])
     return (
-        f"{what} hold the truth of {1 - miss:.4g} of further samples{besides}: split conformal, from "
+        f"{what} hold the truth of {1 - miss:.4g} of further {ALIKE}{besides}: split conformal, from "
         f"{counted(number, 'validation sample', 'validation samples')}, {SAME_DATA}"
     )
 
