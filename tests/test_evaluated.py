@@ -129,7 +129,8 @@ def test_a_text_is_recognised_whatever_its_target_and_its_line(folder: Path) -> 
 
 def test_a_row_is_recognised_by_all_its_cells(folder: Path) -> None:
     def row(*cells: tuple[str, float, str]) -> list[bytes]:
-        texts, numbers, names = (list(column) for column in zip(*cells, strict=True))
+        table: list[list[Any]] = [list(column) for column in zip(*cells, strict=True)]
+        texts, numbers, names = table
         known = [text for text in dict.fromkeys(texts) if text]
         part = Part("text", TextSpec(str(folder), 64), tokens(folder, [(text,) for text in known]))
         columns = Columns({}, {"said": texts}, {"age": torch.tensor(numbers)}, {"kind": names}, Places("", [], "line"))

@@ -188,9 +188,10 @@ def test_rows_that_the_run_has_seen_are_counted_wherever_their_pictures_lie(
     """Absolute paths lead from the folder that is typed back to the pictures of training."""
     pictures, data = file_of(pets).parent, record_of(finished)["data"]
 
-    def change(rows: list[dict[str, str]]) -> None:
+    def change(rows: list[dict[str, str]], age: str = "") -> None:
+        """age: digits that are appended."""
         for row in rows:
-            row["photo"] = str(pictures / row["photo"]) if row["photo"] else ""
+            row |= {"photo": str(pictures / row["photo"]) if row["photo"] else "", "age": row["age"] + age}
 
     table = rewritten(pets, tmp_path, change)
     elsewhere = [
@@ -206,7 +207,7 @@ def test_rows_that_the_run_has_seen_are_counted_wherever_their_pictures_lie(
     own = f"{data['num_train']} of 400 are training rows, {data['num_val']} of 400 are validation rows of this run"
     assert f"  {own}: scores on them say little about new rows\n" in answer.out
     assert re.search(rf"\d+ pictures are at absolute paths outside of {tmp_path}\n", answer.out)
-    rewritten(pets, tmp_path, lambda rows: (change(rows), [row.update(age=f"{row['age']}1") for row in rows]))
+    rewritten(pets, tmp_path, lambda rows: change(rows, age="1"))
     answer = program(*elsewhere)
     assert "400 rows of" in answer.out
     assert "of this run" not in answer.out.partition("test  ")[0]
