@@ -26,6 +26,8 @@ from frostline.runs.record import Record, Stopwatch
 from frostline.training.build import build
 from frostline.training.checkpoint import read_saved, stand_of
 from frostline.training.fit import fit
+from frostline.training.predictions import PredictionFiles
+from frostline.training.scoring import score_test
 from tiny import FEW_STEPS
 
 # SGD, no augmentation, norm layers without batch statistics: what ranks compute is then what one process computes.
@@ -40,13 +42,15 @@ SAME += ["callbacks.learning_rates=null", "callbacks.safety=null", "callbacks.pr
 
 class Job(NamedTuple):
     """`place`: what is saved is called so. `overrides` begin with the trainer. `resume`: a checkpoint to go on from.
-    `keep`: checkpoints, after the fourth step and at the end of each phase."""
+    `keep`: checkpoints, after the fourth step and at the end of each phase. `stores`: whether predictions are written
+    to the folder `run`."""
 
     place: str
     plan: str
     overrides: list[str]
     resume: str | None = None
     keep: bool = False
+    stores: bool = False
 
 
 class Keep(L.Callback):
@@ -78,14 +82,17 @@ def trained(job: Job) -> dict[str, Any]:
     path = Path(job.resume) if job.resume is not None else None
     stand = stand_of(read_saved(path), path, built.model, built.plan) if path is not None else None
     fit(built, record, folder, stand, Stopwatch({}), pictures=False)
-    (scores,) = built.trainer.test(built.model, datamodule=built.data, verbose=False)
+    files = PredictionFiles(built, folder, 1.0 if job.stores else None)
+    score_test(built, record, files)
+    files.finish(record)
     splits = {"backbone": built.model.backbone, "head": built.model.head}
     weights = {
         f"{split}.{name}": whole(v) for split, module in splits.items() for name, v in module.state_dict().items()
     }
     return {
         "weights": weights,
-        "scores": dict(scores),
+        "run": str(folder),
+        "scores": record.metrics,
         "val": [row["val"] for row in record.phases],
         "held": {name: local(p).numel() for name, p in built.model.named_parameters()},
         "graphs": counters["stats"]["unique_graphs"],

@@ -9,7 +9,7 @@ import torch
 import ranks_worker
 from frostline.commands.train import quiet
 from ranks_worker import Job
-from test_ranks import ALONE, RANKS, _load, _train
+from test_ranks import ALONE, RANKS, _load, _train, require_same_predictions
 from tiny_masks import put
 
 pytestmark = pytest.mark.process
@@ -28,7 +28,7 @@ def jobs(folder: Path, data: Path, trainer: list[str]) -> list[Job]:
         "data.batch_size=5",
     ]
     return [
-        Job(str(folder / "linear"), "two_stage", [*own, *LINEAR]),
+        Job(str(folder / "linear"), "two_stage", [*own, *LINEAR], stores=True),
         Job(str(folder / "fpn"), "last_block", [*own, *FPN, "cache=never"]),
         Job(str(folder / "kept"), "last_block", [*own, *FPN, "cache=always"]),
     ]
@@ -61,6 +61,10 @@ def test_two_ranks_end_where_one_process_ends(name: str, ends: dict[str, dict[st
     for score, value in one["scores"].items():
         assert two["scores"][score] == pytest.approx(value, rel=1e-3, abs=1e-3), score
     assert [scores["val/n"] for scores in two["val"]] == [2, 2]
+
+
+def test_two_ranks_store_the_predictions_of_one_process(ends: dict[str, dict[str, Any]]) -> None:
+    require_same_predictions(ends["two linear"]["run"], ends["one linear"]["run"])
 
 
 def test_ranks_that_keep_a_pyramid_end_in_the_same_bits(ends: dict[str, dict[str, Any]]) -> None:

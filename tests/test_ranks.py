@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from conftest import free_port, short_form
 from forked import ran, ran_as_ranks
 from frostline.commands.train import quiet
 from frostline.paths import bundled_weights, conf_dir
+from frostline.runs.predictions import read
 from ranks_worker import Job
 from tiny import TEST, VAL
 
@@ -94,6 +96,19 @@ def _require_close(weights: dict[str, torch.Tensor], expected: dict[str, torch.T
     for name, value in expected.items():
         error = (weights[name].double() - value.double()).abs().max()
         assert error <= within * value.double().abs().max().clamp(min=1e-3), name
+
+
+def require_same_predictions(run: str, expected: str, within: float = 1e-4) -> None:
+    """Compare the columns of both splits in their order: floats up to `within` of the largest, all others exactly."""
+    for split in ("val", "test"):
+        found, wanted = (read(Path(it), split).columns for it in (run, expected))
+        assert found.keys() == wanted.keys()
+        for name, column in wanted.items():
+            if column.dtype.kind != "f":
+                np.testing.assert_array_equal(found[name], column, err_msg=name)
+                continue
+            atol = within * float(np.abs(np.nan_to_num(column)).max())
+            np.testing.assert_allclose(found[name], column, rtol=0, atol=atol, err_msg=name)  # NaN only where NaN is
 
 
 def _require_same_end(run: dict[str, Any], expected: dict[str, Any], within: float = 1e-5) -> None:
