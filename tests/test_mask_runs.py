@@ -130,11 +130,13 @@ def test_classes_are_learned_in_seconds(run: Path) -> None:
     assert record["data"]["targets"]["about"]["values"] == [1, 2, 3]
 
 
-@pytest.mark.long
 def test_the_rates_are_found(data: Path, program: Program) -> None:
     answer = program("lr_find", *OWN, *TINY_UNET, f"data.dir={data}", "schedule=two_stage", "lr_find.steps=10")
     assert answer.code == 0, answer.err
-    assert "optimizer.lr=" in answer.out
+    head, both = json.loads(next(Path().rglob("rates.json")).read_text())["phases"]
+    assert (head["learns"], both["learns"][-1]) == (["head"], "stem")
+    assert min(head["losses"]) < 0.9 * head["losses"][0]
+    assert f"optimizer.lr={head['suggestion']:g}" in answer.out
 
 
 def test_the_page_shows_found_and_true_masks(run: Path) -> None:
