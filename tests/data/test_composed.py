@@ -9,14 +9,17 @@ import pytest
 import torch
 
 from datasets_made import data
+from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec, TextSpec
 from frostline.contracts.targets import Targets
 from frostline.data.composed import data_of, modality_of
+from frostline.data.part import seen
 from frostline.data.pictures.image_masks import ImageMasks
 from frostline.data.pictures.modality import PictureModality
 from frostline.data.pictures.samples import ArraySamples
 from frostline.data.reader import Found, Reader, name_of
 from frostline.data.target_types.base import TargetType
+from frostline.data.views import Views
 from frostline.errors import ConfigError, DataError
 
 
@@ -57,6 +60,20 @@ def test_a_reader_of_a_few_lines_gets_splits_views_and_notes(spec: ImageSpec, co
     assert made.describe()["classes"] == ["even", "odd"]
     assert "40 stripes" in made.notes()
     assert made.seen(made.test_split, [0, 1], None, torch.device("cpu")).shape == (2, 3, 16, 16)  # type: ignore[union-attr]
+
+
+def test_an_augmented_sample_goes_to_the_device_with_its_target(spec: ImageSpec, common: dict[str, Any]) -> None:
+    """As maps of the target move with the picture. The device `meta` has no values, and is not the CPU."""
+    made, given = data(Stripes, spec, number=40, **common), []
+
+    class Noted(Views):
+        def augmented(self, batch: Batch, epoch: int, *, alone: bool) -> Batch:
+            given.append(batch)
+            return batch
+
+    seen(made.train_split, [0, 1], 0, torch.device("meta"), Noted())
+    (batch,) = given
+    assert {value.device.type for value in (batch.inputs, batch.targets, batch.sample)} == {"meta"}
 
 
 def test_a_split_that_the_reader_has_is_left_as_it_is(spec: ImageSpec, common: dict[str, Any]) -> None:

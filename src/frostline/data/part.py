@@ -127,6 +127,7 @@ def seen(split: Split, places: list[int], view: int | None, device: torch.device
     if isinstance(loaded, DataError):
         raise loaded
     sizes = None if loaded.sizes is None else loaded.sizes.to(device)
-    batch = loaded._replace(inputs=moved(loaded.inputs, device), sample=loaded.sample.to(device), sizes=sizes)
+    inputs, targets = (moved(value, device) for value in (loaded.inputs, loaded.targets))  # maps follow an augmentation
+    batch = loaded._replace(inputs=inputs, targets=targets, sample=loaded.sample.to(device), sizes=sizes)
     shown = views.plain(batch) if view is None else views.augmented(batch, view, alone=True)
     return shown.inputs
