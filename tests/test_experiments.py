@@ -101,3 +101,17 @@ def test_a_recipe_runs(
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "finished"
     assert [row["name"] for row in record["phases"]] == phases
+
+
+@pytest.mark.parametrize("recipe", ["lite0_blood_cells", "lite0_spoken_digits"])
+def test_a_recipe_whose_data_are_missing_names_the_command_that_creates_them(
+    recipe: str, program: Callable[..., Answer]
+) -> None:
+    command = "python benchmarks/picture_sets.py <data folder> sets"
+    answer = program("train", f"experiment={recipe}", "model.weights=null")
+    assert answer.code == 1
+    assert f"  next:  {command}\n    or:  " in answer.err
+    setting = "data.dir" if recipe == "lite0_blood_cells" else "data.file"
+    other = program("train", f"experiment={recipe}", "model.weights=null", f"{setting}=another")
+    assert "where: another" in other.err
+    assert command not in other.err

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from frostline.cli.failures import refused, too_large
+from frostline.cli.failures import refused, too_large, with_maker
 from frostline.distributed.launcher import follows
 from frostline.distributed.relaunch import launched_anew
 from frostline.errors import FrostlineError, Pruned, memory_is_short
@@ -16,7 +16,7 @@ def run_command(command: str, cfg: DictConfig) -> list[FrostlineError]:
         with launched_anew():
             TASKS[command](cfg)
     except FrostlineError as error:
-        return [error]
+        return [with_maker(error)]
     except Pruned as pruned:
         if not follows():
             print(f"pruned: {pruned}", flush=True)

@@ -1,10 +1,13 @@
 """Print errors, and turn those of Hydra, YAML files and the operating system into errors with a next step."""
 
 import errno
+import re
 import socket
 import sys
 import traceback
+from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -12,7 +15,8 @@ from yaml.reader import ReaderError
 
 from frostline.config import fast_yaml
 from frostline.distributed.launcher import follows, launched, require_starter, tell_torchrun
-from frostline.errors import ConfigError, FrostlineError, RunError, first_line, shown
+from frostline.errors import ConfigError, DataError, FrostlineError, RunError, first_line, shown
+from frostline.paths import conf_dir
 from frostline.quoting import with_program
 
 SOME_FILE = "a file of the options on the command line"
@@ -48,6 +52,19 @@ def is_of_frostline(error: Exception) -> bool:
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     packages = [name.partition(".")[0] for name in modules if name != fast_yaml.__name__]
     return next((it for it in reversed(packages) if it in ("hydra", "omegaconf", "frostline")), "") == "frostline"
+
+
+def with_maker(error: FrostlineError) -> FrostlineError:
+    """Propose the command that creates the data of the chosen recipe, if the error is about a missing file or folder
+    that its YAML names. A comment there holds the command."""
+    if not isinstance(error, DataError):
+        return error
+    recipe = conf_dir() / "experiment" / f"{HydraConfig.get().runtime.choices.get('experiment')}.yaml"
+    text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
+    command = re.search("`(python benchmarks/[^`]+)`", text)
+    if command is not None and f" {error.where}" in text and not Path(str(error.where)).exists():
+        error.next_step = f"{command[1]}; or {error.next_step}"
+    return error
 
 
 def not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineError:
