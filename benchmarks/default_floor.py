@@ -25,12 +25,13 @@ PLANS: dict[str, list[str]] = {
 
 
 def score(overrides: list[str]) -> tuple[float, float]:
-    """Return the test accuracy and the seconds of training."""
+    """Return the test score by which validation chooses, such as accuracy, and the seconds of training."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "frostline", "train", *overrides, f"run_dir={scratch}/run", "logger=none"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         record: dict[str, Any] = json.loads((Path(scratch) / "run" / "run.json").read_text())
-    return record["metrics"]["test/accuracy"], record["seconds"]["fit"]
+    chosen_by = record["monitor"].removeprefix("val/")
+    return record["metrics"][f"test/{chosen_by}"], record["seconds"]["fit"]
 
 
 def main(name: str, limits: list[int], seeds: list[int], overrides: list[str]) -> None:
