@@ -80,6 +80,7 @@ GRID: dict[str, list[str]] = {
     ],
     "two_stage, norms adapt": ["schedule=two_stage", "schedule.every_phase.norm=adapt"],
     **{f"two_stage, {epochs} epochs": [f"{ALL}epochs={epochs}", f"+{ALL}min_steps=0"] for epochs in (3, 14)},
+    **{f"two_stage, decay {decay}": [f"{ALL}layer_decay={decay}"] for decay in (0.65, 0.95, 1.0)},
     "auto, 3 views": ["schedule=auto", "++schedule.phases.top.views=3"],
 }
 VARIANTS = {"first": FIRST, "grid": GRID}
