@@ -33,8 +33,7 @@ def data_of(
     that cannot be read or split.
     """
     own, shared, sampled = _divided(kind, settings)
-    in_columns = kinds_in_columns(modality_type(kind).samples) if kind.reads_columns else ()
-    require_kind(target_kind, [*in_columns, *kind.kinds])
+    require_kind(target_kind, kinds_of(kind))
     target = target_type(target_kind)
     modality: Modality = _made(kind.modality.shown_to(spec), spec, **shared)
     sampling: Sampling = _made(kind.sampling, **sampled)
@@ -44,6 +43,12 @@ def data_of(
     about = {} if known is None else known.about
     modality.read(Given(samples, target, reader.name, reader.where, cache, found.notes, about))
     return Data(reader, found, modality, sampling, target=target, known=known)
+
+
+def kinds_of(kind: type[Reader]) -> list[str]:
+    """Kinds of targets that a reader can read, those in columns first."""
+    in_columns = kinds_in_columns(modality_type(kind).samples) if kind.reads_columns else ()
+    return [*in_columns, *kind.kinds]
 
 
 def modality_of(kind: type[Reader], spec: Spec, settings: Mapping[str, Any]) -> Modality:

@@ -7,11 +7,13 @@ import pytest
 
 import frostline
 from forked import ran
+from frostline.data.composed import kinds_of
 from frostline.data.pictures.digits import Digits
 from frostline.data.pictures.image_csv import ImageCsv
 from frostline.data.pictures.image_folder import ImageFolder
 from frostline.data.pictures.image_masks import ImageMasks
-from frostline.data.target_types.find import kinds_in_columns, require_kind, target_type, target_types
+from frostline.data.reader import Reader
+from frostline.data.target_types.find import kinds_in_columns, probed, require_kind, target_type, target_types
 from frostline.data.texts.readers import Conll, HfDataset, TextCsv
 from frostline.errors import ConfigError
 
@@ -39,6 +41,19 @@ def test_a_task_that_does_not_go_with_the_data_is_refused() -> None:
     with pytest.raises(ConfigError, match="learns from a tag for each word, but this data has one class") as refused:
         require_kind("tags", ["class", "numbers"])
     assert refused.value.next_step.startswith("task=classification or task=regression; ")
+
+
+def test_probes_take_the_first_type_of_the_data_that_gives_rows() -> None:
+    readers: list[tuple[type[Reader], str]] = [(ImageFolder, "class"), (ImageCsv, "class"), (TextCsv, "class")]
+    readers += [(ImageMasks, "masks"), (Conll, "tags")]
+    assert [probed(kinds_of(reader)).kind for reader, _ in readers] == [kind for _, kind in readers]
+    assert probed(["numbers", "tags"]).kind == "tags"
+
+
+@pytest.mark.parametrize("kind", ["boxes", "identities", "labels", "numbers", "transcripts"])
+def test_types_without_rows_are_refused_as_data_without_classes(kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"this data has {target_type(kind).described_as}"):
+        require_kind(probed([kind]).kind, [kind])
 
 
 def test_a_new_type_is_one_file(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Masks as targets: what a split has of each class, how it is divided, and what cannot be learned."""
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from frostline.contracts.targets import Targets
 from frostline.data.target_types.find import target_type
 from frostline.errors import ConfigError, DataError
+from frostline.tasks.segmentation import IGNORED
 from moves import Moves
 
 MASKS = target_type("masks")
@@ -75,3 +79,58 @@ def test_masks_are_never_mixed() -> None:
 def test_a_table_does_not_give_masks() -> None:
     with pytest.raises(ConfigError, match="cannot hold a class for each pixel"):
         MASKS.read(None, [], None, [])  # type: ignore[arg-type]
+
+
+# --- rows for probes ---
+
+
+def test_a_cell_has_the_most_frequent_class_of_its_pixels_that_count() -> None:
+    no = IGNORED
+    mask = [
+        [0, 0, 2, 2, no, no],
+        [0, 1, 2, 1, no, no],
+        [no, no, no, 1, 1, 2],
+        [no, 2, no, no, 2, 1],
+    ]
+    features = torch.arange(6.0).view(1, 1, 2, 3)
+    found = MASKS.rows(features, torch.tensor([mask], dtype=torch.uint8))
+    assert found.names.tolist() == [0, 2, 2, 1, 1], "of two that are as frequent, the first"
+    assert found.features.flatten().tolist() == [0, 1, 3, 4, 5], "the third has no pixel that counts"
+    assert found.sample.tolist() == [0] * 5
+
+
+@pytest.mark.parametrize("sides", [(12, 8), (13, 9), (16, 5)])
+def test_cells_are_those_of_the_map_that_is_enlarged_to_the_mask(sides: tuple[int, int]) -> None:
+    """A map of 4 × 3 cells, by the classes of the pixels, one by one; the third mask has none that counts."""
+    masks = torch.randint(0, 4, (3, *sides), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    masks[masks == 3] = IGNORED
+    masks[2] = IGNORED
+    masks[0, : -(-sides[0] // 4), : -(-sides[1] // 3)] = IGNORED
+    features = torch.randn(3, 5, 4, 3)
+    expected = []
+    for sample, mask in enumerate(masks.tolist()):
+        for cell in range(12):
+            inside = Counter(
+                value
+                for y, row in enumerate(mask)
+                for x, value in enumerate(row)
+                if value != IGNORED and (y * 4 // sides[0], x * 3 // sides[1]) == divmod(cell, 3)
+            )
+            if inside:
+                name = max(inside, key=lambda value: (inside[value], -value))
+                expected.append((sample, name, features[sample, :, cell // 3, cell % 3].tolist()))
+    found = MASKS.rows(features, masks)
+    rows = zip(found.sample.tolist(), found.names.tolist(), found.features.tolist(), strict=True)
+    assert list(rows) == expected
+    assert 12 < len(expected) < 24
+
+
+def test_masks_without_a_pixel_that_counts_give_no_row() -> None:
+    found = MASKS.rows(torch.randn(2, 5, 2, 2), torch.full((2, 4, 4), IGNORED, dtype=torch.uint8))
+    assert (found.features.shape, found.names.shape, found.sample.shape) == ((0, 5), (0,), (0,))
+
+
+def test_whole_cells_of_one_class_give_back_the_features() -> None:
+    classes = torch.tensor([[[0, 1], [2, 0]]])
+    found = MASKS.rows(one_hot(classes).movedim(-1, 1), classes.repeat_interleave(4, 1).repeat_interleave(4, 2))
+    assert torch.equal(found.features, one_hot(found.names))

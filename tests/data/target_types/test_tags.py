@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frostline.contracts.targets import NO_TAG, Targets
+from frostline.contracts.tokens import Tokens
 from frostline.data.tables.table import Table
 from frostline.data.target_types.labels import Labels
 from frostline.data.target_types.tags import Tags
@@ -62,3 +63,14 @@ def test_no_column_of_a_table_gives_tags_and_no_picture_mixes_them() -> None:
         TAGS.read(Table("it.csv", []), ["x"], None, [])
     with pytest.raises(ConfigError, match="tags cannot be mixed"):
         TAGS.mix(TAGGED, TAGGED.roll(1, 0), torch.ones(4, 1), 3)
+
+
+def test_rows_are_the_first_tokens_of_words_that_the_network_sees() -> None:
+    """Targets as in a batch: of 4 tokens, then of words that were cut off."""
+    no = NO_TAG
+    targets = torch.tensor([[no, 2, no, 0, 1, 1], [no, 1, 1, no, no, no]])
+    values = torch.arange(8.0).view(2, 4, 1)
+    found = TAGS.rows(Tokens(values, torch.ones(2, 4, dtype=torch.bool)), targets)
+    assert found.names.tolist() == [2, 0, 1, 1]
+    assert found.features.flatten().tolist() == [1, 3, 5, 6]
+    assert found.sample.tolist() == [0, 0, 1, 1]

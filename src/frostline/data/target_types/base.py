@@ -6,10 +6,11 @@ Shapes: N samples of a split, B of a batch, C names.
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
+from frostline.contracts.features import Form
 from frostline.contracts.targets import Targets
 from frostline.data.tables.table import Table
 from frostline.data.tables.uses import TARGETS, require_one_use
@@ -29,6 +30,15 @@ class Geometry(Protocol):
     def boxes(self, boxes: Tensor) -> Tensor:
         """(B, M, 4) left, top, right and bottom in pixels of the picture → the same in pixels of the view, beyond its
         edges too; for a turned picture, of the upright box around the turned one."""
+
+
+class Rows(NamedTuple):
+    """Features with one name each. features: (R, D). names: (R,) int64, indices of names. sample: (R,) int64, place in
+    the batch of the sample that a row is taken from."""
+
+    features: Tensor
+    names: Tensor
+    sample: Tensor
 
 
 class TargetType(ABC):
@@ -54,6 +64,10 @@ class TargetType(ABC):
     divides_names: ClassVar[bool] = False
     takes_vocabulary: ClassVar[bool] = False  # whether a file may list its names
     only_of: ClassVar[str | None] = None  # the plural of the only samples that have such targets
+    # Probes compare networks by rows that have one name each: the form of features that gives them, None if there are
+    # none; and their plural in messages, "" if the samples themselves are the rows.
+    rows_from: ClassVar[Form | None] = None
+    rows_are: ClassVar[str] = ""
 
     # --- reading ---
 
@@ -213,6 +227,10 @@ class TargetType(ABC):
     def follow(self, targets: Any, geometry: Geometry) -> Any:
         """Return the targets (B, ...) of pictures that an augmentation moved by `geometry`."""
         return targets
+
+    def rows(self, features: Any, targets: Tensor) -> Rows:
+        """Take the rows from the features of a batch, of the form `rows_from`. Only if they are not the samples."""
+        raise NotImplementedError
 
     def comparable(self, targets: Tensor) -> list[Hashable]:
         """One value per sample, equal if and only if targets are equal."""

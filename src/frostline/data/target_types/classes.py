@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from frostline.contracts.features import Form
 from frostline.contracts.targets import Targets
 from frostline.data.tables.columns import classes_of, numbered_of
 from frostline.data.tables.table import Table, normalised
@@ -20,6 +22,7 @@ class Classes(TargetType):
     plural = "classes"
     task = "classification"
     takes_class_names = True
+    rows_from: ClassVar[Form | None] = "vector"
 
     def columns_problem(self, columns: Sequence[str], separator: str | None) -> str:
         if len(columns) > 1:

@@ -50,6 +50,11 @@ def kinds_in_columns(samples: str = "") -> tuple[str, ...]:
     return tuple(kind for kind, it in found.items() if it.only_of in (None, samples))
 
 
+def probed(kinds: Sequence[str]) -> TargetType:
+    """The first type of these kinds that gives rows for probes; classes if none does, which `require_kind` refuses."""
+    return next((it for it in map(target_type, kinds) if it.rows_from), target_type("class"))
+
+
 def require_kind(wanted: str, kinds: Sequence[str]) -> None:
     """Raises ConfigError, whose `where` is OTHER_KIND, if the task learns a kind that the data does not have. kinds:
     those of the data; a type that derives from one of them is read in the same way."""

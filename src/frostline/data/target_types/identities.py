@@ -30,6 +30,7 @@ class Identities(Classes):
     mixes = False
     takes_class_names = False
     divides_names = True
+    rows_from = None
 
     def read(
         self,

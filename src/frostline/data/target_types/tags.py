@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from frostline.contracts.targets import BEGINS, NO_TAG, Targets
-from frostline.data.target_types.base import TargetType, require_differences
+from frostline.contracts.tokens import Tokens
+from frostline.data.target_types.base import Rows, TargetType, require_differences
 from frostline.data.target_types.labels import rarest
 
 
@@ -21,6 +22,8 @@ class Tags(TargetType):
     data = "data=conll or data=hf_dataset"
     about: ClassVar[dict[str, str]] = {"mean_words": "float"}
     per_word = True
+    rows_from = "tokens"
+    rows_are = "words"
 
     def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
         """Number of samples with each entity, by its B- tag: entities of one word have no I- tag."""
@@ -45,6 +48,12 @@ class Tags(TargetType):
         """Raises DataError that names a tag which every word has."""
         step = "add samples that have words with other tags"
         require_differences(targets, sum(targets.counts), "word", step, where, name="tag")
+
+    def rows(self, features: Tokens, targets: Tensor) -> Rows:
+        """A row for each word with a tag that was not cut off: its first token. targets: (B, L + K), as in a batch."""
+        seen = targets[:, : features.values.shape[1]]
+        tagged = seen != NO_TAG
+        return Rows(features.values[tagged], seen[tagged], tagged.nonzero()[:, 0])
 
     def comparable(self, targets: Tensor) -> list[Hashable]:
         """Compares tags without padding, which depends on the longest sample."""
