@@ -257,7 +257,7 @@ def test_a_setting_of_another_head_names_heads_for_boxes(data: Path, program: Pr
 def test_boxes_cannot_be_ranked(data: Path, program: Program) -> None:
     answer = program("rank", "models=[bundled]", "data=coco", f"data.dir={data}")
     assert answer.code == 1
-    assert "rank compares models by one class for each sample, but this data has boxes" in answer.err
+    assert "a class for each pixel or a tag for each word, but this data has boxes around objects" in answer.err
     assert "frostline train -m model=bundled task=detection schedule=head_only data=coco" in answer.err
     answer = program("rank", "models=[bundled,rt_detr_r18]", "data=digits")
     assert answer.code == 1

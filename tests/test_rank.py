@@ -188,4 +188,4 @@ def test_the_best_probe_comes_first_then_the_evidence_and_problems_come_last() -
     ]
     assert [row.model for row in ordered(rows)] == ["best", "a", "b", "broken"]
     assert math.isnan(rows[0].knn)
-    assert as_csv(rows[:1]).splitlines()[1] == "broken,no weights,,0,0,,,,,,,0,0"
+    assert as_csv(rows[:1]).splitlines()[1] == "broken,no weights,,0,0,,,,,,,0,0,0,0,0,,"

@@ -174,6 +174,11 @@ class FrozenOutputs:
         user = split.source.users_of(chosen)
         return Batch(inputs, moved(split.targets(chosen)[0], device), chosen, passed=stop, user=user)
 
+    def folder_of(self, split: Split) -> Path | None:
+        """The folder of the cache entry that `features_of` reads; None if it computes them."""
+        kept = self(split, [None]) if self.keeps_features else None
+        return None if kept is None else kept.leaves[0].entries[0].folder
+
     def _give_up(self, error: OSError) -> None:
         """Stop caching in this phase. The result stays the same."""
         self._choice = None

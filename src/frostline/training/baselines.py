@@ -2,23 +2,24 @@
 
 import hashlib
 import json
+import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from frostline.data.module import Data
-from frostline.data.split import Split
 from frostline.errors import memory_is_short
-from frostline.frozen.outputs import Features
 from frostline.heads.probes import MAX_EVALUATIONS, accuracy, linear_probes, log_me, nearest_neighbours
 from frostline.paths import write_atomically
 from frostline.training.build import Built
+from frostline.training.rows import Labelled, labelled
 from frostline.training.table_baselines import table_baselines
 
 VERSION = 2  # version of the stored scores and of the probes: a new number invalidates them
@@ -27,13 +28,6 @@ Scores = dict[str, float]
 # Limits of the baselines of a training run: a share of the FLOPs of the pass that computed the features, but always a
 # TFLOP, which takes some ten seconds on two cores; and bytes of features in float32.
 SHARE, FLOPS, BYTES = 0.05, 1e12, 1e9
-
-
-class Labelled(NamedTuple):
-    """features (N, D), labels (N,)."""
-
-    features: Tensor
-    labels: Tensor
 
 
 def baselines_of(built: Built, number: int) -> dict[str, Any]:
@@ -72,9 +66,9 @@ def _of_features(built: Built) -> dict[str, Any]:
         return {"why_not": why_not}
     # After a fit Lightning leaves the weights on the CPU; the device needs them if the cached features are gone.
     frozen.backbone.to(built.trainer.strategy.root_device)
-    features = [frozen.features(split) for split in (built.data.train_split, built.data.val_split)]
+    splits = labelled(frozen)
     try:
-        return scores_of(built.data, features[0], features[1], ["knn", "linear_probe"])
+        return scores_of(built.data, *splits, ["knn", "linear_probe"])
     except RuntimeError as error:
         if not memory_is_short(error):
             raise
@@ -96,16 +90,18 @@ def too_much(train: int, val: int, width: int, classes: int, flops: float) -> st
     return ""
 
 
-def scores_of(data: Data, train: Features, val: Features, probes: Sequence[str]) -> dict[str, Any]:
+def scores_of(data: Data, train: Labelled, val: Labelled, probes: Sequence[str]) -> dict[str, Any]:
     """Scores of `probes` (knn, linear_probe, logme), fitted on the training split: `val/accuracy` or `evidence`, and
     the seconds of the first computation. Or `why_not`."""
+    if not len(train.labels) or not len(val.labels):
+        return {"why_not": f"training or validation has no {data.target.rows_are} that count"}
     file = _file(data, train, val)
     kept = _read(file)
     if all(name in kept for name in probes):
         return {name: kept[name] for name in probes}
     assert data.trainer is not None
     device = data.trainer.strategy.root_device
-    splits = _on(device, train, data.train_split), _on(device, val, data.val_split)
+    splits = _on(device, train), _on(device, val)
     if not all(bool(split.features.isfinite().all()) for split in splits):
         return {"why_not": "the features are not finite"}
     for name in probes:
@@ -119,18 +115,20 @@ def scores_of(data: Data, train: Features, val: Features, probes: Sequence[str])
     return {name: kept[name] for name in probes}
 
 
-def _file(data: Data, train: Features, val: Features) -> Path | None:
+def _file(data: Data, train: Labelled, val: Labelled) -> Path | None:
     """The file beside the training features, for these labels and these validation features."""
     if train.folder is None or val.folder is None:
         return None
     digest = hashlib.blake2b(val.folder.name.encode(), digest_size=16)
-    for split in (data.train_split, data.val_split):
-        digest.update(split.labels.numpy().data)
+    for split in (train, val):
+        digest.update(split.labels.cpu().numpy().data)
+        if split.found > len(split.labels):
+            digest.update(f"{data.seed}".encode())  # by which rows were drawn
     return train.folder / f"scores-{digest.hexdigest()}.json"
 
 
-def _on(device: torch.device, features: Features, split: Split) -> Labelled:
-    return Labelled(features.rows.to(device, torch.float32), split.labels.to(device))
+def _on(device: torch.device, rows: Labelled) -> Labelled:
+    return rows._replace(features=rows.features.to(device, torch.float32), labels=rows.labels.to(device))
 
 
 def _read(file: Path | None) -> dict[str, Scores]:
@@ -148,20 +146,36 @@ def _checksum(scores: dict[str, Scores]) -> int:
 
 
 def _knn(train: Labelled, val: Labelled, num_classes: int) -> Scores:
-    predicted = nearest_neighbours(*train, val.features, num_classes)
+    predicted = nearest_neighbours(train.features, train.labels, val.features, num_classes)
     return {"val/accuracy": accuracy(predicted, val.labels)}
 
 
 def _linear_probe(train: Labelled, val: Labelled, num_classes: int) -> Scores:
     """Choose the strength by validation, like the run's best epoch, to which the probe is compared; among equals, the
-    strongest."""
-    found = [(accuracy(probe(val.features), val.labels), probe.l2) for probe in linear_probes(*train, num_classes)]
-    score, l2 = max(found)
-    return {"val/accuracy": score, "l2": l2}
+    strongest. `standard_error` if samples have several rows."""
+    found: list[tuple[float, float, Scores]] = []
+    for probe in linear_probes(train.features, train.labels, num_classes):
+        predicted = probe(val.features)
+        error = {} if val.sample is None else {"standard_error": standard_error(predicted == val.labels, val.sample)}
+        found.append((accuracy(predicted, val.labels), probe.l2, error))
+    score, l2, error = max(found, key=itemgetter(0, 1))
+    return {"val/accuracy": score, "l2": l2} | error
 
 
 def _logme(train: Labelled, val: Labelled, num_classes: int) -> Scores:
-    return {"evidence": log_me(*train, num_classes)}
+    return {"evidence": log_me(train.features, train.labels, num_classes)}
+
+
+def standard_error(right: Tensor, sample: Tensor) -> float:
+    """Standard error of the share of rows that are right, where rows of one sample resemble each other (Cochran 1977,
+    Sampling Techniques, section 3.12). NaN for one sample. right: (R,) bool. sample: (R,)."""
+    sample, right = sample.cpu(), right.cpu()  # on a GPU sums of weights have no deterministic kernel
+    rows, hits = sample.bincount().double(), sample.bincount(right.double())
+    number, share = int((rows > 0).sum()), float(hits.sum() / rows.sum())
+    if number < 2:
+        return math.nan
+    squares = float((hits - share * rows).square().sum())
+    return math.sqrt(squares * number / (number - 1)) / len(right)
 
 
 PROBES: dict[str, Callable[[Labelled, Labelled, int], Scores]] = {

@@ -16,10 +16,11 @@ from frostline.config.plain import Config, Settings, resolved
 from frostline.contracts.features import Form, forms_of
 from frostline.contracts.seeds import seed_of
 from frostline.contracts.targets import Targets
-from frostline.data.composed import data_of, modality_type
+from frostline.data.composed import data_of, kinds_of, modality_type
 from frostline.data.module import Data
 from frostline.data.reader import Reader
 from frostline.data.sample_cache import SampleCache
+from frostline.data.target_types.find import probed
 from frostline.distributed.launcher import follows
 from frostline.errors import ConfigError
 from frostline.frozen.blocks import FrozenPass
@@ -173,14 +174,15 @@ def untrained(cfg: Config, targets: Targets) -> FineTuner:
 
 
 def features_alone(cfg: Config) -> FrozenOutputs:
-    """Compute, cache and serve features in one process, for data with classes, under the cache keys of a training run.
-    Raises any FrostlineError of model, data and trainer.
+    """Compute, cache and serve features in one process, for data that gives rows for probes, under the cache keys of a
+    training run. Raises any FrostlineError of model, data and trainer.
     """
     require_devices(cfg.trainer.accelerator, 1)
-    backbone = _backbone(cfg.model, "vector", load=True)
+    target = probed(kinds_of(class_of(cfg.data, "data", Reader)))
+    backbone = _backbone(cfg.model, target.rows_from or "vector", load=True)
     trainer = single_trainer(cfg, backbone)
     reuse: Reuse = instantiate(cfg.cache, "cache", Reuse)
-    data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
+    data = _data(cfg, backbone, reuse, target.kind, shows=shows_progress(cfg.trainer.enable_progress_bar))
     data.trainer = trainer
     low = low_of(trainer)
     outputs = tried_outputs(backbone, data, trainer, low)

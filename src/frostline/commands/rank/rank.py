@@ -14,13 +14,14 @@ from omegaconf import DictConfig
 
 from frostline.commands.rank.table import Ranked, as_csv, ordered, print_problems, print_ranking
 from frostline.commands.train import quiet
-from frostline.data.target_types.find import OTHER_KIND
+from frostline.data.target_types.find import OTHER_KIND, target_type, target_types
 from frostline.errors import ConfigError, RunError, WeightsError, memory_is_short
 from frostline.paths import RANKING, write_atomically
 from frostline.plan.freezing import count
 from frostline.runs.record import installed_versions
 from frostline.training.baselines import scores_of
 from frostline.training.build import features_alone
+from frostline.training.rows import labelled
 
 SCHEMA = 1
 
@@ -59,7 +60,9 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
     write_atomically(table, as_csv(rows))
     write_atomically(numbers, json.dumps(content | {"models": models}, indent=2, allow_nan=False) + "\n")
     rest = [word for word in typed if not word.startswith(("models=", "output="))]
-    print_ranking(rows, data["num_val"], [table, numbers], [*rest, f"model={rows[0].model}"])
+    target = target_type(data["targets"]["kind"])
+    task = [f"task={target.task}"] if target.rows_are else []
+    print_ranking(rows, target.rows_are, [table, numbers], [*rest, *task, f"model={rows[0].model}"])
     return rows
 
 
@@ -71,8 +74,9 @@ def _of_rank(error: ConfigError | WeightsError, typed: Sequence[str]) -> ConfigE
     task = error.next_step.partition(";")[0].partition(" or ")[0]
     models = next(word for word in typed if word.startswith("models=")).removeprefix("models=").strip("[]")
     rest = [word for word in typed if not word.startswith(("models=", "output="))]
+    able = [*dict.fromkeys(it.described_as for it in target_types().values() if it.rows_from)]
     return ConfigError(
-        f"rank compares models by one class for each sample, but this data has {there}",
+        f"rank compares models by {', '.join(able[:-1])} or {able[-1]}, but this data has {there}",
         where="data",
         next_step="data=image_folder, or other data with classes; or "
         + shlex.join(["frostline", "train", "-m", f"model={models}", task, "schedule=head_only", *rest]),
@@ -84,7 +88,7 @@ def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
     try:
         frozen = features_alone(cfg)
         begun = time.perf_counter()
-        train, val = (frozen.features(split) for split in (frozen.data.train_split, frozen.data.val_split))
+        train, val = labelled(frozen)
         seconds = time.perf_counter() - begun
         scores = scores_of(frozen.data, train, val, ["knn", "linear_probe", "logme"])
     except RuntimeError as error:
@@ -93,6 +97,7 @@ def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
         return Ranked(name, "the device has too little memory for it"), {}
     if "why_not" in scores:
         return Ranked(name, scores["why_not"]), {}
+    probe = scores["linear_probe"]
     row = Ranked(
         model=name,
         weights=frozen.backbone.loaded,
@@ -101,13 +106,22 @@ def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
         gflop=frozen.outputs[-1].flops / 1e9,
         evidence=scores["logme"]["evidence"],
         knn=scores["knn"]["val/accuracy"],
-        linear_probe=scores["linear_probe"]["val/accuracy"],
+        linear_probe=probe["val/accuracy"],
         seconds_pass=round(seconds, 3),
         seconds_probes=round(sum(score["seconds"] for score in scores.values()), 3),
         found=int(frozen.counts["found"]),
         made=int(frozen.counts["made"]),
+        num_train=len(train.labels),
+        num_val=len(val.labels),
+        num_found=train.found + val.found,
+        standard_error=probe.get("standard_error", _standard_error(probe["val/accuracy"], len(val.labels))),
+        majority=float(val.labels.bincount().max()) / len(val.labels),
     )
     return row, frozen.data.describe()
+
+
+def _standard_error(share: float, number: int) -> float:
+    return math.sqrt(share * (1 - share) / number)
 
 
 def _plain(value: Any) -> Any:
