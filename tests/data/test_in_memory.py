@@ -10,12 +10,12 @@ from PIL import Image
 from frostline.data.pictures.in_memory import as_picture
 from frostline.errors import DataError
 
-GREY = np.arange(20, dtype=np.uint8).reshape(4, 5)
+GREY = np.arange(30, dtype=np.uint8).reshape(6, 5)
 COLOUR = np.stack([GREY + 9, GREY, GREY], -1)  # (H, W, C)
 TURNED: dict[str, tuple[Any, str, str]] = {
-    "tensor": (torch.from_numpy(COLOUR), "a tensor of torch.uint8 with the shape (4, 5, 3)", "(C, H, W)"),
-    "array": (COLOUR.transpose(2, 0, 1), "an array of uint8 with the shape (3, 4, 5)", "(H, W, C)"),
-    "grey tensor": (torch.from_numpy(GREY)[..., None], "a tensor of torch.uint8 with the shape (4, 5, 1)", "(C, H, W)"),
+    "tensor": (torch.from_numpy(COLOUR), "a tensor of torch.uint8 with the shape (6, 5, 3)", "(C, H, W)"),
+    "array": (COLOUR.transpose(2, 0, 1), "an array of uint8 with the shape (3, 6, 5)", "(H, W, C)"),
+    "grey tensor": (torch.from_numpy(GREY)[..., None], "a tensor of torch.uint8 with the shape (6, 5, 1)", "(C, H, W)"),
 }
 
 
@@ -31,7 +31,7 @@ def test_a_picture_with_its_channels_elsewhere_is_named_as_it_was_given(kind: st
     picture = eval(step.removeprefix("predict([").partition("]),")[0], {"np": np, "picture": given})
     own = as_picture(picture, "sample 1")
     assert isinstance(own, Image.Image)
-    assert own.size == (5, 4)
+    assert own.size == (5, 6)
 
 
 @pytest.mark.parametrize("batch", [torch.from_numpy(COLOUR).movedim(-1, 0)[None], COLOUR[None]])

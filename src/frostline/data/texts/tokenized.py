@@ -72,11 +72,7 @@ class TokenSource(Source):
         empty = self.empty()
         if empty:
             more = f", nor in {len(empty) - 1:,} more" if len(empty) > 1 else ""
-            raise DataError(
-                f"the tokenizer finds no token in this text{more}",
-                where=where(empty[0]),
-                next_step=DROP,
-            )
+            raise DataError(f"the tokenizer finds no token in this text{more}", where=where(empty[0]), next_step=DROP)
 
     def empty(self) -> list[int]:
         """Indices of texts without a token."""
@@ -133,8 +129,7 @@ class TokenSource(Source):
         return self.strings or self.content
 
     def digests(self, index: Tensor) -> list[bytes]:
-        """Digest what the network sees of the texts."""
-        return [hashlib.blake2b(row.numpy().tobytes(), digest_size=16).digest() for row in self._rows(index)]
+        return [hashlib.blake2b(row.numpy().data, digest_size=16).digest() for row in self._rows(index)]
 
     def _content(self) -> str:
         digest = hashlib.blake2b(self.starts.numpy().data, digest_size=16)
