@@ -248,7 +248,7 @@ def test_a_run_that_leaves_them_out_says_so(program: Program, monkeypatch: pytes
 
 def test_features_that_are_not_finite_have_no_scores(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     def spoilt(*_: object) -> baselines.Labelled:
-        return baselines.Labelled(torch.full((3, 2), torch.nan), torch.zeros(3, dtype=torch.long))
+        return baselines.Labelled(torch.full((3, 2), torch.nan), torch.zeros(3, dtype=torch.long), found=3)
 
     monkeypatch.setattr(baselines, "_on", spoilt)
     record, _ = trained(program, "run")

@@ -52,7 +52,7 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def test_a_run_leaves_what_the_house_promises(finished: Path) -> None:
-    folders = {"checkpoints", "predictions", "tensorboard", "report.html", "README.md"}
+    folders = {"checkpoints", "predictions", "samples", "tensorboard", "report.html", "README.md"}
     assert {path.name for path in finished.iterdir()} == {"config.yaml", "run.json", *folders}
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
