@@ -154,8 +154,7 @@ def test_samples_of_a_run_are_counted_by_split(tmp_path: Path) -> None:
     assert numbers_seen(tmp_path, [one, one, two, three]) == {"train": 3, "val": 2}
     assert numbers_seen(tmp_path, [three]) == {"train": 0, "val": 0}
     (tmp_path / "samples" / "val.digests").write_bytes(b"half")
-    with pytest.raises(RunError, match="the digests of the run's val split cannot be read"):
-        numbers_seen(tmp_path, [one])
+    assert numbers_seen(tmp_path, [one]) is None
 
 
 def test_a_copy_under_another_name_is_the_same_samples() -> None:

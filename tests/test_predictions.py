@@ -134,7 +134,7 @@ def test_the_epoch_that_is_chosen_is_not_scored_again(
 ) -> None:
     longer = [*DIGITS, "schedule.phases.all.epochs=3", *settings]
     with monkeypatch.context() as patch:
-        patch.setattr(ChosenValidation, "of", lambda self, trainer, weights: None)
+        patch.setattr(ChosenValidation, "of", lambda self, weights: None)
         trained(program, *longer, folder="again")
     monkeypatch.setattr("lightning.Trainer.validate", None)
     record = trained(program, *longer, folder="once")
@@ -167,7 +167,8 @@ def test_curves_callbacks_and_checkpoints_are_as_without_them(program: Program, 
         sorted(str(it.relative_to(run)) for it in Path(run).rglob("*") if "tfevents" not in it.name)
         for run in ("with", "without")
     ]
-    assert set(names[0]) - set(names[1]) == {"predictions", "predictions/test.parquet", "predictions/val.parquet"}
+    only = {"predictions/test.parquet", "predictions/val.parquet", "samples/train.digests", "samples/val.digests"}
+    assert set(names[0]) - set(names[1]) == only | {"predictions", "samples"}
     assert scalars(Path("with")) == scalars(Path("without"))
     with pytest.raises(RunError, match="no predictions of its split 'val'"):
         read(Path("without"), "val")

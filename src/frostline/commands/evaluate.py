@@ -200,7 +200,7 @@ def _seen(data: Data, folder: Path) -> list[str]:
     split, samples = data.test_split, data.modality.samples
     found = numbers_seen(folder, split.digests())
     if found is None:
-        return [f"whether training {samples} of this run are among them is not known: it stored no digests of its own"]
+        return [f"whether training {samples} of this run are among them is not known: the run stored no sample digests"]
     kinds = {"train": "training", "val": "validation"}
     same = [f"{number:,} of {len(split):,} are {kinds[name]} {samples}" for name, number in found.items() if number]
     return [f"{', '.join(same)} of this run: scores on them say little about new {samples}"] if same else []

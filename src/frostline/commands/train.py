@@ -118,9 +118,10 @@ def train(
 def _fit_and_test(
     cfg: Settings, built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch
 ) -> None:
-    if built.trainer.is_global_zero:
+    if cfg.predictions and built.trainer.is_global_zero:
         seen = {"train": built.data.train_split, "val": built.data.val_split}
         write_seen(folder, {name: split.digests() for name, split in seen.items()})
+    watch.add_to("setup")
     files = PredictionFiles(built, folder, cfg.predictions_max_gigabytes if cfg.predictions else None)
     try:
         with files.watching():

@@ -84,8 +84,8 @@ class Source(ABC):
 
     @abstractmethod
     def digests(self, index: Tensor) -> list[bytes]:
-        """A digest of each of these samples, the same wherever it lies and whatever its target is. `content` may have
-        read them already."""
+        """A digest of each of these samples, the same wherever it lies and whatever its target is. Files are not read
+        again if `content` has read them."""
 
     def fingerprint(self, target: TargetType, *, as_found: bool = False) -> str:
         """Digest of samples and targets. as_found: take the samples as the reader found them."""

@@ -37,7 +37,7 @@ TYPES = {
     "test_uses": "int | None",
     "planned_seconds": "float | None",
 }
-# Lines of `Record.foreign` on what only a training uses, see `folder.opened`; links lead out of the folder for all.
+# Lines of `Record.foreign` on what only a training uses, see `folder.opened`; links lead out of it for every command.
 OF_TRAINING = re.compile(r"((callbacks|logger)(\.[^:/]*)?|cache\.dir): (?!leads to )")
 VERSIONED = ("frostline", "torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 

@@ -5,7 +5,6 @@ are scored as other samples. A file for each split has its digests in sequence, 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from frostline.errors import RunError
 from frostline.paths import write_atomically
 
 FOLDER = "samples"
@@ -22,8 +21,7 @@ def write_seen(run: Path, digests: Mapping[str, Iterable[bytes]]) -> None:
 
 
 def numbers_seen(run: Path, digests: Sequence[bytes]) -> dict[str, int] | None:
-    """How many of these samples are in each of the run's SPLITS; None if it stored no digests, as earlier versions did
-    not. Raises RunError if they cannot be read."""
+    """How many of these samples are in each of the run's SPLITS; None if it stored no digests, or damaged ones."""
     import numpy as np
 
     files = {split: run / FOLDER / f"{split}.digests" for split in SPLITS}
@@ -34,10 +32,6 @@ def numbers_seen(run: Path, digests: Sequence[bytes]) -> dict[str, int] | None:
     for split, file in files.items():
         try:
             found[split] = int(np.isin(own, np.frombuffer(file.read_bytes(), np.uint64)).sum())
-        except (OSError, ValueError) as error:  # ValueError: it ends within a digest
-            raise RunError(
-                f"the digests of the run's {split} split cannot be read: {error}",
-                where=file,
-                next_step="restore the file; or remove it, and the samples are not compared",
-            ) from error
+        except (OSError, ValueError):  # ValueError: it ends within a digest
+            return None
     return found

@@ -29,10 +29,17 @@ class ChosenValidation(L.Callback):
         self._now: Collected | None = None
         self._last: Validation | None = None
         self._chosen: Validation | None = None
+        self._too_large = False
 
-    def of(self, trainer: L.Trainer, weights: dict[str, Any] | None) -> Validation | None:
-        """weights: phase, epoch and average of the tested ones, see `Record.best`. None if none of them is held."""
-        self._settle(trainer)
+    def settle(self, trainer: L.Trainer) -> None:
+        """Hold the last validation only if the best checkpoint was saved after it."""
+        best = trainer.checkpoint_callback
+        if self._last is not None and isinstance(best, PlacedCheckpoint) and best.saved_at == self._last.at:
+            self._chosen = self._last
+        self._last = None
+
+    def of(self, weights: dict[str, Any] | None) -> Validation | None:
+        """weights: phase, epoch and average of the tested ones, see `Record.best`. None if theirs is not held."""
         if self._chosen is None or weights is None or weights["average"] is not None:
             return None
         found = (self._chosen.phase, self._chosen.epoch) == (weights["phase"], weights["epoch"])
@@ -40,8 +47,10 @@ class ChosenValidation(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._now = None
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and pl_module.task.saves_cheaply:
-            self._settle(trainer)
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not pl_module.task.saves_cheaply:
+            return
+        self.settle(trainer)
+        if not self._too_large:
             self._now = Collected(self.max_bytes)
 
     def on_validation_batch_end(
@@ -53,17 +62,9 @@ class ChosenValidation(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self._now is None:
             return
+        self._too_large = self._now.num_bytes > self.max_bytes  # and so will be each later one
         scores = {name: float(it) for name, it in trainer.callback_metrics.items() if name.startswith("val/")}
         epoch = trainer.current_epoch - pl_module.first_epoch + 1
         at = trainer.current_epoch, trainer.global_step
         self._last = Validation(pl_module.phase.name, epoch, at, scores, self._now)
         self._now = None
-
-    def _settle(self, trainer: L.Trainer) -> None:
-        """Note whether the best checkpoint was saved after the last validation."""
-        best = trainer.checkpoint_callback
-        if self._last is None or not isinstance(best, PlacedCheckpoint):
-            return
-        if best.saved_at == self._last.at:
-            self._chosen = self._last
-        self._last = None

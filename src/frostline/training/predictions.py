@@ -61,9 +61,11 @@ class PredictionFiles:
         if self.max_gigabytes is None:
             yield
             return
+        trainer = self.built.trainer
         self._chosen = ChosenValidation(self.max_gigabytes * GIGABYTE)
-        with attached(self.built.trainer, self._chosen):
+        with attached(trainer, self._chosen):
             yield
+        self._chosen.settle(trainer)
 
     @contextmanager
     def collecting(self, split: files.Split) -> Iterator[None]:
@@ -99,7 +101,7 @@ class PredictionFiles:
         """Collect validation predictions of the tested weights, from their own epoch if it is held, else from another
         pass. Return their scores."""
         built = self.built
-        held = None if self._chosen is None else self._chosen.of(built.trainer, record.best)
+        held = None if self._chosen is None else self._chosen.of(record.best)
         if held is not None:
             self._collected["val"] = held.collected
             return held.scores
