@@ -91,8 +91,9 @@ def test_a_task_declares_scores_as_ratios_of_sums() -> None:
         {"quality": {"above": {"sample": 1}, "below": {}, "by_class": False}},
         {"quality": {"above": {"lost": 1}, "below": {}, "by_class": False}},
         {"quality": {"above": {"hits": 1}, "below": {"hits": 1}, "by_class": 1}},
+        {"quality": {"above": {"hits": 1}, "below": {"index": 1}, "by_class": True}},
     ],
 )
 def test_ratios_of_another_form_are_no_scores(stored: object) -> None:
-    found = counted([[1, 0]], [[1, 1]], scores={"test/quality": 1.0}, ratios=stored)
+    found = counted([[1, 0], [0, 1]], [[1, 1], [0, 1]], scores={"test/quality": 1.0}, ratios=stored)
     assert parts_of(found, "test/quality") is None

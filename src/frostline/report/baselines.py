@@ -105,7 +105,7 @@ def _is_below(record: Record, name: str) -> bool:
     if name == "majority":  # half a sample: equal scores may differ by float32 rounding
         return own < baseline + 0.5 / number and baseline < 1  # validation of one class tells nothing
     if _is_lower(record, score):
-        return own > baseline + abs(baseline) / math.sqrt(2 * number)  # of a deviation, for normal errors
+        return own > baseline * (1 + 1 / math.sqrt(2 * number))  # of a deviation; about that of other errors
     if score not in SCORES:
-        return own < baseline - abs(baseline) / math.sqrt(2 * number)
+        return False  # nothing is known of its standard error
     return own < baseline - math.sqrt(baseline * (1 - baseline) / number)

@@ -41,7 +41,7 @@ def stored_score(name: str) -> Callable[[Mapping[str, Array], Mapping[str, Any]]
 
 def _ratios(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Mapping[str, Ratio]:
     stored = about.get("ratios")
-    if isinstance(stored, Mapping):
+    if isinstance(stored, Mapping) and stored:
         return {name: made for name, it in stored.items() if (made := Ratio.of(it)) is not None}
     counts = [columns.get(name) for name in ("right", "target", "predicted")]
     return OF_COUNTS if all(it is not None and it.ndim == 2 for it in counts) else {}
