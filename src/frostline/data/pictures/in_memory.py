@@ -106,8 +106,10 @@ def _described(sample: Tensor | np.ndarray) -> str:
 
 
 def _turned(sample: Tensor | np.ndarray) -> str:
-    """The call for a batch, or for a picture whose channels stand where those of arrays, or of tensors, do."""
+    """The call for a batch, or for a picture with channels last in a tensor, or first in an array."""
     is_tensor = isinstance(sample, Tensor)
+    if sample.dtype not in (torch.uint8, np.uint8):
+        return ""
     if sample.ndim == 4:
         return "predict([*batch]), without further brackets: it holds several pictures"
     if sample.ndim == 3 and sample.shape[-1 if is_tensor else 0] in CHANNELS:
