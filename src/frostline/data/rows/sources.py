@@ -16,6 +16,7 @@ from frostline.data.rows.statistics import coded
 
 IMAGE, TEXT = "image", "text"  # parts, as the towers of model=fusion
 ROW = "row"  # the input of numbers and names
+AT_ONCE = 10_000  # rows that are digested at a time
 Cell = TypeVar("Cell", bound=Hashable)
 
 
@@ -79,6 +80,9 @@ class RowSource(PartedSource):
 
     def digests(self, index: Tensor) -> list[bytes]:
         """Digest the cells of all inputs, those of pictures and texts by their content."""
+        return [digest for some in index.split(AT_ONCE) for digest in self._digests(some)]
+
+    def _digests(self, index: Tensor) -> list[bytes]:
         cells: list[list[Any]] = [self._digests_of(name, index) for name in self.places]
         cells += [values[index].tolist() for values in self.columns.numbers.values()]
         cells += [[own[it] for it in index.tolist()] for own in self.columns.names.values()]
