@@ -44,9 +44,10 @@ def identity_of(cfg: Config, backbone: Backbone, data: Data, head: nn.Module, pl
 
 
 def is_data_of(data: Data, described: Mapping[str, Any]) -> bool:
-    """Whether the samples and targets are those of a run. described: the entry `data` of its run.json."""
+    """Whether the samples and targets are those of a run. described: the entry `data` of its run.json; earlier versions
+    did not digest named targets."""
     now = data.describe()
-    return all(now.get(key) == described.get(key) for key in OF_DATA)
+    return all(now.get(key) == described.get(key) for key in OF_DATA if key in described or key == "fingerprint")
 
 
 def network_of(cfg: Config) -> dict[str, Any]:
