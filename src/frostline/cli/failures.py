@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 from yaml.reader import ReaderError
@@ -61,8 +62,11 @@ def with_maker(error: FrostlineError) -> FrostlineError:
         return error
     recipe = conf_dir() / "experiment" / f"{HydraConfig.get().runtime.choices.get('experiment')}.yaml"
     text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
-    command = re.search("`(python benchmarks/[^`]+)`", text)
-    if command is not None and f" {error.where}" in text and not Path(str(error.where)).exists():
+    command = re.search("`(python (benchmarks/[^` ]+)[^`]*)`", text)
+    if command is None or not (conf_dir().parent / command[2]).is_file():  # a wheel has none of them
+        return error
+    own = [OmegaConf.select(OmegaConf.create(text), f"data.{name}") for name in ("dir", "file")]
+    if str(error.where) in own and not Path(str(error.where)).exists():
         error.next_step = f"{command[1]}; or {error.next_step}"
     return error
 
