@@ -71,7 +71,7 @@ def test_probabilities_are_calibrated(program: Program, run: Path, pictures: Pat
     said = program("predict", f"run={run}", f"input={files[0]}")
     assert "temperature 2.500, fitted on" in said.err
     assert ("those as trained were better" in said.err) == Record.read(run).temperature_harms
-    assert "which also chose the epoch; it holds for samples like those of validation" in said.err
+    assert "which also chose the epoch; it assumes samples like those of validation" in said.err
     assert float(rows_of(said)[0]["probability"]) == pytest.approx(
         float(next(mended.predict(files)).values.max()), abs=1e-6
     )
@@ -114,7 +114,7 @@ def test_the_network_abstains_where_it_is_not_sure(program: Program, run: Path, 
     assert max(unsure, default=0) <= min(sure, default=1)
     assert f"abstained on {len(unsure)} of 40" in answer.err
     assert "Clopper-Pearson" in answer.err
-    assert "it holds for samples like those of validation" in answer.err
+    assert "this assumes samples like those of validation" in answer.err
     found = [*frostline.open(run).predict([*map(str, sorted(pictures.iterdir()))], abstain=most)]
     assert [it.columns["label"] for it in found] == [row["label"] or None for row in rows]
 

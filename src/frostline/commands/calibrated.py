@@ -35,7 +35,7 @@ def calibrated(record: Record, checkpoint: str, task: Task, calibration: str) ->
     return Calibrated(
         temperature,
         f"probabilities are calibrated: temperature {temperature:.3f}, fitted on {source}, {SAME_DATA}; "
-        "it holds for samples like those of validation"
+        "it assumes samples like those of validation"
         + ("; on the test split those as trained were better: calibration=none" if record.temperature_harms else ""),
     )
 

@@ -25,7 +25,7 @@ from frostline.tasks.base import Task
 from frostline.tasks.multi_label import BETWEEN
 
 SAME_TWICE = "validation also chose the epoch and the temperature, so it may fail more often"
-ALIKE = "samples like those of validation"  # of which alone a promise holds
+ALIKE = "samples like those of validation"  # for others, nothing is promised
 
 
 class Confidence(NamedTuple):
@@ -209,7 +209,7 @@ def _promise(threshold: Threshold) -> str:
         f"the other classes of an answer have a probability of {-threshold.value:.3g} or less together: on validation "
         f"{threshold.coverage:.1%} were answered with an error rate of {threshold.error:.1%}, at most "
         f"{threshold.bound:.1%} with {1 - DOUBT:.0%} confidence (Clopper-Pearson bound of all thresholds tried); "
-        f"it holds for {ALIKE}; {SAME_TWICE}"
+        f"this assumes {ALIKE}; {SAME_TWICE}"
     )
 
 
