@@ -92,8 +92,18 @@ def test_a_task_declares_scores_as_ratios_of_sums() -> None:
         {"quality": {"above": {"lost": 1}, "below": {}, "by_class": False}},
         {"quality": {"above": {"hits": 1}, "below": {"hits": 1}, "by_class": 1}},
         {"quality": {"above": {"hits": 1}, "below": {"index": 1}, "by_class": True}},
+        {"quality": {"above": {"hits": 1}, "below": {"index": -1, "hits": -1}, "by_class": False}},
+        {"quality": {"above": {"hits": 10**400}, "below": {}, "by_class": False}},
     ],
 )
 def test_ratios_of_another_form_are_no_scores(stored: object) -> None:
     found = counted([[1, 0], [0, 1]], [[1, 1], [0, 1]], scores={"test/quality": 1.0}, ratios=stored)
     assert parts_of(found, "test/quality") is None
+
+
+def test_neither_no_rows_nor_an_infinite_record_have_a_score() -> None:
+    ratios = {"quality": Ratio({"hits": 1}, {"target": 1}).stored()}
+    none = counted(np.zeros((0, 2)).tolist(), np.zeros((0, 2)).tolist(), scores={"test/quality": 0.0}, ratios=ratios)
+    assert parts_of(none, "test/quality") is None
+    endless = counted([[0, 0]], [[1, 1]], scores={"test/quality": float("inf")}, ratios=ratios)
+    assert parts_of(endless, "test/quality") is None

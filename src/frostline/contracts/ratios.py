@@ -5,14 +5,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeGuard
 
 Factors = Mapping[str, float]
+LARGEST = 1e9  # of a factor, so that sums stay finite
 
 
 class Ratio(NamedTuple):
     """The sum of `above` over all samples, divided by that of `below`.
 
-    above, below: factors of the columns of `Task.saved`, (R,) or (R, K), that are added; without any, `below` is the
-    number of values above, so that the score is their mean. by_class: divide class by class, (K,), and take the mean
-    over the classes whose divisor is above 0; otherwise a column is added over its classes first.
+    above, below: factors of the columns of `Task.saved`, (R,) or (R, K), that are added, at most LARGEST; without any,
+    `below` is the number of values above, so that the score is their mean. by_class: divide class by class, (K,), and
+    take the mean over the classes whose divisor is above 0; otherwise a column is added over its classes first.
     """
 
     above: Factors
@@ -34,7 +35,9 @@ class Ratio(NamedTuple):
 
 
 def _are_factors(stored: object) -> TypeGuard[Factors]:
-    return isinstance(stored, Mapping) and all(type(factor) in (int, float) for factor in stored.values())
+    return isinstance(stored, Mapping) and all(
+        type(factor) in (int, float) and abs(factor) <= LARGEST for factor in stored.values()
+    )
 
 
 # Ratios of counts by class, `right`, `target` and `predicted`. Earlier versions stored the counts alone.

@@ -22,6 +22,8 @@ def stored_score(name: str) -> Callable[[Mapping[str, Array], Mapping[str, Any]]
         if parts is None:
             return None
         above, below = parts
+        if not len(below) or (below < 0).any():
+            return None
         if not declared.by_class:
             return ratio(above.sum(1), below.sum(1))
         counted = below.sum(0) > 0
@@ -53,7 +55,7 @@ def _parts(columns: Mapping[str, Array], declared: Ratio) -> tuple[Array, Array]
 
     rows = len(columns["index"])
     own = [columns.get(name) for name in (*declared.above, *declared.below)]
-    if any(it is None or it.dtype.kind not in "biuf" or not np.isfinite(it).all() for it in own):
+    if not rows or any(it is None or it.dtype.kind not in "biuf" or not np.isfinite(it).all() for it in own):
         return None
 
     def added_up(factors: Factors) -> Array:

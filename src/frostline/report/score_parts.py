@@ -5,6 +5,7 @@ Shapes: R rows, K labels or classes, T numbers, S sums, U samples.
 
 from collections.abc import Callable, Mapping
 from itertools import groupby
+from math import isfinite
 from typing import Any
 
 from frostline.report.box_precision import BOX_SCORES
@@ -33,7 +34,7 @@ def parts_of(found: Predictions, name: str) -> SampleScore | None:
     recorded: predictions do not tell a threshold other than 0.5, for example."""
     known = sample_score(found, name)
     recorded = found.about.get("scores", {}).get(name)
-    if known is not None or recorded is None:
+    if known is not None or recorded is None or not isfinite(recorded):
         return known
     own = name.partition("/")[2]
     for make in (stored_score(own), *SCORES.get(own, ())):
