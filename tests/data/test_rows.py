@@ -96,11 +96,23 @@ def test_cells_that_keep_a_column_from_being_numbers_are_named() -> None:
     ages = [*map(str, range(60)), "n.v."] * 2
     rows = rows_of(age=ages, size=["small", *["4"] * 121], user=[*["7"] * 121, "7b"])
     _, _, notes = kinds_of(rows, ["age", "size", "user"], NOTHING)
-    then = "correct or empty what is wrong, then 'data.number_columns"
+    step = "correct or empty what is wrong"
     assert notes == [
-        f"'age' is taken for categories, because 2 of 122 cells are not numbers ('n.v.', line 62): {then}=[age,size]'",
-        f"'size' is taken for categories, because 1 of 122 cells is not a number ('small', line 2): {then}=[age,size]'",
+        f"'age' is taken for categories, because 2 of 122 cells are not numbers ('n.v.', line 62): {step}",
+        f"'size' is taken for categories, because 1 of 122 cells is not a number ('small', line 2): {step}, then "
+        "'data.number_columns=[age,size]'",
     ]
+
+
+def test_many_such_columns_have_few_notes() -> None:
+    names = [f"c{place}" for place in range(60)]
+    rows = rows_of(**{name: [f"{place},5" for place in range(12)] for name in names})
+    _, _, notes = kinds_of(rows, names, NOTHING)
+    noted = [note for note in notes if "decimal point" in note]
+    assert [note.partition("'")[2].partition("'")[0] for note in noted] == names[:5]
+    (rest,) = [note for note in notes if note.startswith("so are 55 more columns: c5, c6")]
+    assert rest.endswith(f"then 'data.number_columns=[{','.join(names)}]'")
+    assert sum(map(len, notes)) < 2_000
 
 
 def test_a_column_of_numbers_and_few_words_is_named() -> None:
@@ -138,7 +150,7 @@ def test_numbers_with_other_marks_are_named(cells: list[str], taken: str) -> Non
     assert kinds.numbers == ("age",)
     assert notes[0] == (
         f"'price' is {taken}, because {others} of {known} cells are not numbers ('{cells[0]}', line 2): "
-        "write them with digits and a decimal point alone, then 'data.number_columns=[age,price]'"
+        "write them with digits, a decimal point and - alone, then 'data.number_columns=[age,price]'"
     )
 
 

@@ -18,6 +18,7 @@ ID_NAME = re.compile(r"(?i:(?:^|[ _\-.])(?:ids?|uid|uuid|key|code|user|item)$)|[
 PATHS = 0.9  # share of the filled cells that end like pictures from which they are paths of pictures
 WORDS = 3.0  # mean number of words from which cells are texts
 MOST_CATEGORIES = 100  # different names; more are ids
+MOST_NOTED = 5  # columns of numbers with other marks that have a note of their own
 OWN = 0.9  # share of different cells from which a column that is no text says nothing about other rows
 DATES = 0.9  # share of the filled cells that are dates from which the column has dates
 DATE = re.compile(r"\d{1,2}[./]\d{1,2}[./]\d{2}(\d{2})?( \d{1,2}:\d{2}(:\d{2})?)?")  # beside ISO 8601
@@ -121,11 +122,10 @@ def _no_numbers(kinds: Kinds, candidates: Sequence[str], rows: Sequence[Row]) ->
     name."""
     taken = {name: f"taken for {KINDS[field]}" for field, names in kinds._asdict().items() for name in names}
     found = {name: own for name in candidates if (own := _written(name, rows, kinds)) is not None}
-    then = list_of(SETTINGS["numbers"], [*kinds.numbers, *found])
-    return [
-        f"'{shortened(name)}' is {taken.get(name, 'left out')}, because {own.why}, then {then}"
-        for name, own in found.items()
-    ]
+    notes = [f"'{shortened(name)}' is {taken.get(name, 'left out')}, because {own.why}" for name, own in found.items()]
+    if len(notes) > MOST_NOTED:
+        notes[MOST_NOTED:] = [f"so are {len(notes) - MOST_NOTED:,} more columns: {few([*found][MOST_NOTED:])}"]
+    return [*notes[:-1], f"{notes[-1]}, then {list_of(SETTINGS['numbers'], [*kinds.numbers, *found])}"] if notes else []
 
 
 def _written(name: str, rows: Sequence[Row], kinds: Kinds) -> Written | None:

@@ -128,7 +128,7 @@ class RowModality(Modality):
                 )
         if not self.kinds.settings:
             raise DataError(
-                "no column is left to learn from",
+                "no column is left to learn from" + "".join(f"; {note}" for note in given.notes[:1]),
                 where=given.where,
                 next_step="data.number_columns=[...], data.category_columns=[...]; or a tower for pictures or texts: "
                 + " ".join(f"model.{part}={usual}" for part, usual in USUAL.items()),

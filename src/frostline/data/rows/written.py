@@ -44,7 +44,7 @@ def written_numbers(name: str, rows: Sequence[Row]) -> Written | None:
     where = f"'{shortened(cell)}', {row.unit} {row.place}"
     marked = [found for cell, _ in others if (found := MARKED.fullmatch(cell))]
     if len(others) - len(marked) <= (1 - NUMBERS) * len(known) and _are_alike(marked, len(known)):
-        return Written(len(others), len(known), where, "write them with digits and a decimal point alone")
+        return Written(len(others), len(known), where, "write them with digits, a decimal point and - alone")
     least = FEWER_NUMBERS if len({cell for cell, _ in others}) <= FEW else NUMBERS
     if len(others) > (1 - least) * len(known):
         return None
