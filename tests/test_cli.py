@@ -69,6 +69,10 @@ BAD_TRAINING = {
         "+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:loss}",
         ["EarlyStopping monitors 'loss', but there is no such score", "train/loss_epoch"],
     ),
+    "several checkpoints of one name": (
+        "+callbacks.best.save_top_k=3",
+        ["saves several checkpoints (save_top_k=3), but gives all of them one name, 'best'", "leave save_top_k out"],
+    ),
     "a callback that is none": ("+callbacks.x=1", ["callbacks.x is 1, not settings"]),
     "precision that is not kept": ("trainer.precision=64-true", ["'64-true' is not one of auto, 32-true, bf16-mixed"]),
     "no such strategy": ("trainer.strategy=ddp_spawn", ["'ddp_spawn' is not one of auto, ddp"]),

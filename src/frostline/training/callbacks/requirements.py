@@ -17,6 +17,17 @@ def require_fit(callback: L.Callback, task: Task) -> None:
             where="callbacks",
             next_step="leave it out, and choose schedule=two_stage (frostline train --help lists the others)",
         )
+    if (
+        isinstance(callback, ModelCheckpoint)
+        and callback.save_top_k not in (0, 1)
+        and "{" not in (callback.filename or "{")
+    ):
+        raise ConfigError(
+            f"{name} saves several checkpoints (save_top_k={callback.save_top_k}), but gives all of them one name, "
+            f"'{callback.filename}': the last would replace the best",
+            where="callbacks",
+            next_step="leave save_top_k out",
+        )
     if isinstance(callback, EarlyStopping) and str(callback.monitor).startswith("val/"):
         task.require_score(callback.monitor, "min" if callback.mode == "min" else "max", f"callbacks, {name}")
     elif isinstance(callback, EarlyStopping) and callback.monitor != "train/loss_epoch":
