@@ -195,6 +195,7 @@ def test_the_cache_changes_no_bit_of_them(program: Program) -> None:
 def test_limits_of_batches_hold_for_them(program: Program) -> None:
     limits = ["trainer.limit_val_batches=2", "trainer.limit_test_batches=0.5", "data.batch_size=10"]
     record = trained(program, *DIGITS, *limits)
+    assert [note.partition(":")[0] for note in record["notes"] if note.startswith("trainer.")] == limits[:2]
     val, test = read(Path("run"), "val"), read(Path("run"), "test")
     assert len(val.columns["index"]) == val.about["scores"]["val/n"] == 20
     assert len(test.columns["index"]) == record["metrics"]["test/n"] < record["data"]["num_test"]

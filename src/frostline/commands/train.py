@@ -161,7 +161,8 @@ def _describe(record: Record, built: Built, cfg: Settings, loaded: str, rows: li
     model = built.model
     record.data = built.data.describe()
     longer = longer_phases(plan_of(cfg).phases, rows)
-    record.notes = [*built.data.notes(), *longer, *unused_by_solving(shlex.split(record.command), rows)]
+    unused = unused_by_solving(shlex.split(record.command), rows)
+    record.notes = [*built.data.notes(), *longer, *unused, *_limits(built.trainer)]
     record.model = {
         "name": model.backbone.name,
         "weights": record.model.get("weights", loaded),
@@ -172,6 +173,16 @@ def _describe(record: Record, built: Built, cfg: Settings, loaded: str, rows: li
     if record.planned_seconds is None:
         record.planned_seconds = seconds_in_all(rows)
     _name_on_hub(record, cfg)
+
+
+def _limits(trainer: L.Trainer) -> list[str]:
+    """Sentences on splits that are scored in part: samples may be sorted by class, as in folders."""
+    limits = {"val": trainer.limit_val_batches, "test": trainer.limit_test_batches}
+    return [
+        f"trainer.limit_{split}_batches={limit:g}: {split} scores only its first samples, perhaps of few classes"
+        for split, limit in limits.items()
+        if limit and not (isinstance(limit, float) and limit == 1)  # 1 is one batch, 1.0 all
+    ]
 
 
 def _name_on_hub(record: Record, cfg: Settings) -> None:
