@@ -149,12 +149,14 @@ def test_a_row_is_recognised_by_all_its_cells(folder: Path) -> None:
 
 def test_samples_of_a_run_are_counted_by_split(tmp_path: Path) -> None:
     one, two, three = (bytes([number] * 16) for number in (1, 2, 3))
-    assert numbers_seen(tmp_path, [one]) is None
+    sizes = {"train": 3, "val": 1}
+    assert numbers_seen(tmp_path, [one], sizes) is None
     write_seen(tmp_path, {"train": [two, one, one], "val": [one]})
-    assert numbers_seen(tmp_path, [one, one, two, three]) == {"train": 3, "val": 2}
-    assert numbers_seen(tmp_path, [three]) == {"train": 0, "val": 0}
-    (tmp_path / "samples" / "val.digests").write_bytes(b"half")
-    assert numbers_seen(tmp_path, [one]) is None
+    assert numbers_seen(tmp_path, [one, one, two, three], sizes) == {"train": 3, "val": 2}
+    assert numbers_seen(tmp_path, [three], sizes) == {"train": 0, "val": 0}
+    for damaged in (b"half", b"", bytes(16)):
+        (tmp_path / "samples" / "val.digests").write_bytes(damaged)
+        assert numbers_seen(tmp_path, [one], sizes) is None
 
 
 def test_a_copy_under_another_name_is_the_same_samples() -> None:

@@ -205,7 +205,7 @@ def test_rows_that_the_run_has_seen_are_counted_wherever_their_pictures_lie(
     answer = program(*elsewhere)
     assert answer.code == 0, answer.err
     own = f"{data['num_train']} of 400 are training rows, {data['num_val']} of 400 are validation rows of this run"
-    assert f"  {own}: scores on them say little about new rows\n" in answer.out
+    assert f"  {own}: scores on them say little about other rows\n" in answer.out
     assert re.search(rf"\d+ pictures are at absolute paths outside of {tmp_path}\n", answer.out)
     rewritten(pets, tmp_path, lambda rows: change(rows, age="1"))
     answer = program(*elsewhere)

@@ -25,7 +25,7 @@ from frostline.report.score_intervals import given_intervals, intervals_of
 from frostline.report.summary import print_classes, print_scores, print_test
 from frostline.runs.folder import amended
 from frostline.runs.record import Record
-from frostline.runs.seen import numbers_seen
+from frostline.runs.seen import SPLITS, numbers_seen
 from frostline.training.build import Built, build
 from frostline.training.checkpoint import completed_targets, loaded, require_unchanged
 from frostline.training.identity import is_data_of
@@ -49,7 +49,7 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     how = [f"data.{name}" for name in HOW if cfg.data[name] is not None]
     built, own = _built(settings, record, elsewhere=elsewhere, how=how, again=_typed(cfg))
     if not own and built.trainer.is_global_zero:
-        _tell(built.data, folder)
+        _tell(built.data, folder, record)
     model, data, trainer = built.model, built.data, built.trainer
     compares = own and cfg.checkpoint == "best" and "test" in record.predictions
     stores = is_stored(cfg, settings, again=compares)
@@ -185,25 +185,26 @@ def _samples_of(data: Data) -> str:
     return shown(f"{len(data.test_split):,} {data.modality.samples} of {data.where}")
 
 
-def _tell(data: Data, folder: Path) -> None:
+def _tell(data: Data, folder: Path, record: Record) -> None:
     """folder: of the run."""
     print(f"data  {_samples_of(data)}: not this run's own test split")
     counts = data.target.counts(data.names, data.test_split.labels)
     missing = [name for name, count in counts.items() if not count]
     absent = [f"no samples of: {few(missing, 10)}"] if missing else []
-    for note in [*_seen(data, folder), *absent, *data.notes()]:
+    for note in [*_seen(data, folder, record), *absent, *data.notes()]:
         print(f"  {shown(note)}")
 
 
-def _seen(data: Data, folder: Path) -> list[str]:
+def _seen(data: Data, folder: Path, record: Record) -> list[str]:
     """A sentence if the run learned from some of these samples, or chose its epoch by them."""
     split, samples = data.test_split, data.modality.samples
-    found = numbers_seen(folder, split.digests())
+    sizes = {name: record.data[f"num_{name}"] for name in SPLITS}
+    found = numbers_seen(folder, split.digests(), sizes)
     if found is None:
         return [f"whether training {samples} of this run are among them is not known: the run stored no sample digests"]
     kinds = {"train": "training", "val": "validation"}
     same = [f"{number:,} of {len(split):,} are {kinds[name]} {samples}" for name, number in found.items() if number]
-    return [f"{', '.join(same)} of this run: scores on them say little about new {samples}"] if same else []
+    return [f"{', '.join(same)} of this run: scores on them say little about other {samples}"] if same else []
 
 
 def _or_score_it(data: Data, again: list[str]) -> str:

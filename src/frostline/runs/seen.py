@@ -20,8 +20,9 @@ def write_seen(run: Path, digests: Mapping[str, Iterable[bytes]]) -> None:
         write_atomically(run / FOLDER / f"{split}.digests", content)
 
 
-def numbers_seen(run: Path, digests: Sequence[bytes]) -> dict[str, int] | None:
-    """How many of these samples are in each of the run's SPLITS; None if it stored no digests, or damaged ones."""
+def numbers_seen(run: Path, digests: Sequence[bytes], sizes: Mapping[str, int]) -> dict[str, int] | None:
+    """How many of these samples are in each of the run's SPLITS, of these sizes; None if it stored no digests, or
+    damaged ones."""
     import numpy as np
 
     files = {split: run / FOLDER / f"{split}.digests" for split in SPLITS}
@@ -31,7 +32,10 @@ def numbers_seen(run: Path, digests: Sequence[bytes]) -> dict[str, int] | None:
     found = {}
     for split, file in files.items():
         try:
-            found[split] = int(np.isin(own, np.frombuffer(file.read_bytes(), np.uint64)).sum())
+            stored = np.frombuffer(file.read_bytes(), np.uint64)
         except (OSError, ValueError):  # ValueError: it ends within a digest
             return None
+        if len(stored) != sizes[split]:
+            return None
+        found[split] = int(np.isin(own, stored).sum())
     return found
