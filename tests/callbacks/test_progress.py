@@ -53,3 +53,12 @@ def test_the_time_left_is_that_of_the_whole_plan(name: str, done: int, thaws: bo
     assert found == left
     lines.planned = {"head": 20.0, "all": None}
     assert lines._left("head", 20.0, 2, 1, thaws=True) == ""
+
+
+def test_one_slow_epoch_does_not_set_the_time_left() -> None:
+    lines = EpochLines(monitor="val/accuracy")
+    lines.on_train_start(None, None)  # type: ignore[arg-type]
+    begun = lines._since
+    assert [lines._usual(begun + end) for end in (100, 103, 106, 110)] == pytest.approx([100, 51.5, 3, 3.5])
+    lines.on_train_start(None, None)  # type: ignore[arg-type]
+    assert lines._usual(lines._since + 7) == pytest.approx(7)

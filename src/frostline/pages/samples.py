@@ -129,10 +129,15 @@ def _of_classes(target: Array, logits: Array, names: list[str], few: list[int]) 
         return names[target[row]], answer, bool(given[row] == target[row])
 
     wrong = [row for row in np.argsort(-confidence, kind="stable").tolist() if given[row] != target[row]]
-    number = f"{EACH} of {len(wrong):,}" if len(wrong) > EACH else f"all {len(wrong)}"
+    number = f"{EACH} of {len(wrong):,}" if len(wrong) > EACH else f"{len(wrong)} in all"
     yield "Surest mistakes", f"Wrong answers, the most confident first: {number}.", wrong[:EACH], answer_of
     close = np.argsort(margin, kind="stable")[:EACH].tolist()
-    yield "Most uncertain", "The two best classes have nearly the same probability.", close, answer_of
+    yield (
+        "Most uncertain",
+        "Those whose two best classes differ least in probability, the closest first.",
+        close,
+        answer_of,
+    )
     yield "A random few", "Drawn with a fixed seed.", few, answer_of
 
 

@@ -1,5 +1,6 @@
 """Print a line per epoch, in terminals and logs alike."""
 
+import statistics
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +19,10 @@ class EpochLines(L.Callback):
     def __init__(self, *, monitor: str) -> None:
         self.shown = {"loss": "train/loss_epoch"} | {name: name for name in ("val/loss", monitor)}
         self.planned: Mapping[str, float | None] = {}
-        self._begun, self._first = time.perf_counter(), 0
+        self._since, self._epochs = time.perf_counter(), list[float]()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._begun, self._first = time.perf_counter(), trainer.current_epoch
+        self._since, self._epochs = time.perf_counter(), []
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         seen = trainer.callback_metrics  # read on every rank: it gathers
@@ -35,10 +36,15 @@ class EpochLines(L.Callback):
         done = trainer.current_epoch - first + 1  # type: ignore[operator]
         line = "  ".join(f"{name} {value}" for name, value in shown.items())
         line += f"  {float(seen[RATE]):,.0f} samples/s" if RATE in seen else ""
-        passed = (time.perf_counter() - self._begun) / (trainer.current_epoch + 1 - self._first)
-        left = self._left(phase.name, passed, phase.epochs, done, thaws=_thaws(pl_module))  # type: ignore[union-attr, arg-type]
+        left = self._left(phase.name, self._usual(time.perf_counter()), phase.epochs, done, thaws=_thaws(pl_module))  # type: ignore[union-attr, arg-type]
         epoch = f"{done}/{phase.epochs}"  # type: ignore[union-attr]
         print(f"{phase.name:>{width}} {epoch:>7}   {line}{left}", flush=True)  # type: ignore[union-attr]
+
+    def _usual(self, now: float) -> float:
+        """Median seconds of the epochs of this phase, one of which ends `now`: the first often takes longer."""
+        self._epochs.append(now - self._since)
+        self._since = now
+        return statistics.median(self._epochs)
 
     def _left(self, name: str, seconds: float, epochs: int, done: int, *, thaws: bool) -> str:
         """The time left for the whole plan, in words; "" if it is unknown or short. seconds: of an epoch of the phase.
