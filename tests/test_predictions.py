@@ -219,7 +219,10 @@ def test_without_a_best_checkpoint_they_are_of_the_last_weights(program: Program
 # --- where they are not written ---
 
 
-def test_more_than_the_limit_are_not_written_and_reported_once(program: Program) -> None:
+def test_more_than_the_limit_are_not_written_and_reported_once(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning.Trainer.validate", None)  # a rank alone above the limit must not begin another pass
     answer = program("train", *DIGITS, "predictions_max_gigabytes=1e-5", "run_dir=run")
     assert answer.code == 0, answer.err
     (line,) = [line for line in answer.err.splitlines() if "predictions" in line]
@@ -227,6 +230,9 @@ def test_more_than_the_limit_are_not_written_and_reported_once(program: Program)
     assert "predictions_max_gigabytes=1e-05; 0.1 would be enough" in line
     assert list(record_of("run")["predictions"]) == ["val"]
     assert [file.name for file in Path("run", "predictions").iterdir()] == ["val.parquet"]
+    answer = program("train", *DIGITS, "predictions_max_gigabytes=1e-6", "run_dir=smaller")
+    assert answer.code == 0, answer.err
+    assert record_of("smaller")["predictions"] == {}
 
 
 def test_a_full_disk_costs_the_predictions_and_not_the_run(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,14 +22,13 @@ class Validation(NamedTuple):
 
 class ChosenValidation(L.Callback):
     """Holds at most two validations: the last one, and the last after which the best checkpoint was saved. Those before
-    a resume are not among them."""
+    a resume are not among them. Every rank holds the same ones, even if its own predictions are too large."""
 
     def __init__(self, max_bytes: float) -> None:
         self.max_bytes = max_bytes
         self._now: Collected | None = None
         self._last: Validation | None = None
         self._chosen: Validation | None = None
-        self._too_large = False
 
     def settle(self, trainer: L.Trainer) -> None:
         """Hold the last validation only if the best checkpoint was saved after it."""
@@ -50,8 +49,7 @@ class ChosenValidation(L.Callback):
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not pl_module.task.saves_cheaply:
             return
         self.settle(trainer)
-        if not self._too_large:
-            self._now = Collected(self.max_bytes)
+        self._now = Collected(self.max_bytes)
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
@@ -62,7 +60,6 @@ class ChosenValidation(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self._now is None:
             return
-        self._too_large = self._now.num_bytes > self.max_bytes  # and so will be each later one
         scores = {name: float(it) for name, it in trainer.callback_metrics.items() if name.startswith("val/")}
         epoch = trainer.current_epoch - pl_module.first_epoch + 1
         at = trainer.current_epoch, trainer.global_step
