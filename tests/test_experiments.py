@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from conftest import Answer, short_form
+from conftest import ROOT, Answer, short_form
 from frostline.paths import conf_dir
 from frostline.plan.composed import plan_of
 from tiny_boxes import put_coco
@@ -107,7 +107,7 @@ def test_a_recipe_runs(
 def test_a_recipe_whose_data_are_missing_names_the_command_that_creates_them(
     recipe: str, program: Callable[..., Answer]
 ) -> None:
-    command = "python benchmarks/picture_sets.py <data folder> sets"
+    command = f"python {ROOT}/benchmarks/picture_sets.py <data folder> sets"
     answer = program("train", f"experiment={recipe}", "model.weights=null")
     assert answer.code == 1
     assert f"  next:  {command}\n    or:  " in answer.err

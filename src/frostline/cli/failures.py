@@ -63,11 +63,12 @@ def with_maker(error: FrostlineError) -> FrostlineError:
     recipe = conf_dir() / "experiment" / f"{HydraConfig.get().runtime.choices.get('experiment')}.yaml"
     text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
     command = re.search("`(python (benchmarks/[^` ]+)[^`]*)`", text)
-    if command is None or not (conf_dir().parent / command[2]).is_file():  # a wheel has none of them
+    script = None if command is None else conf_dir().parent / command[2]
+    if command is None or script is None or not script.is_file():  # a wheel has none of them
         return error
     own = [OmegaConf.select(OmegaConf.create(text), f"data.{name}") for name in ("dir", "file")]
     if str(error.where) in own and not Path(str(error.where)).exists():
-        error.next_step = f"{command[1]}; or {error.next_step}"
+        error.next_step = f"{command[1].replace(command[2], str(script))}; or {error.next_step}"
     return error
 
 
