@@ -204,7 +204,10 @@ def test_rows_that_the_run_has_seen_are_counted_wherever_their_pictures_lie(
     ]
     answer = program(*elsewhere)
     assert answer.code == 0, answer.err
-    own = f"{data['num_train']} of 400 are training rows, {data['num_val']} of 400 are validation rows of this run"
+    numbers = {"training": data["num_train"], "validation": data["num_val"]}
+    own = (
+        ", ".join(f"{number} of 400 are the same as {split} rows" for split, number in numbers.items()) + " of this run"
+    )
     assert f"  {own}: scores on them say little about other rows\n" in answer.out
     assert re.search(rf"\d+ pictures are at absolute paths outside of {tmp_path}\n", answer.out)
     rewritten(pets, tmp_path, lambda rows: change(rows, age="1"))

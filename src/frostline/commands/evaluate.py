@@ -203,7 +203,11 @@ def _seen(data: Data, folder: Path, record: Record) -> list[str]:
     if found is None:
         return [f"whether training {samples} of this run are among them is not known: the run stored no sample digests"]
     kinds = {"train": "training", "val": "validation"}
-    same = [f"{number:,} of {len(split):,} are {kinds[name]} {samples}" for name, number in found.items() if number]
+    same = [
+        f"{number:,} of {len(split):,} are the same as {kinds[name]} {samples}"
+        for name, number in found.items()
+        if number
+    ]
     return [f"{', '.join(same)} of this run: scores on them say little about other {samples}"] if same else []
 
 
